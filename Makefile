@@ -1,0 +1,43 @@
+# Two commands for a fresh clone with Python ≥ 3.11 and make: `make demo` and `make test`. Each makes what it needs and does its whole job.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint docs benchmarks clean
+
+demo: $(VENV)/core
+	$(BIN)/steelyard demo --output report.html
+
+test: $(VENV)/full lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+
+lint: $(VENV)/full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/full
+	$(BIN)/python docs/build.py
+	$(BIN)/mkdocs build --strict
+
+benchmarks: $(VENV)/full
+	$(BIN)/python benchmarks/run_all.py
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "steelyard needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/full: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torch,vision,spacy,dev]"
+	touch $(VENV)/core $@
+
+clean:
+	rm -rf $(VENV) site report.html .mypy_cache .ruff_cache .pytest_cache .hypothesis

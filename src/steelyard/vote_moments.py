@@ -1,0 +1,140 @@
+"""Pairwise counts of votes: the fixed-size statistic of the moment models.
+
+One bit per row and column, so that a pair of columns is counted by AND and popcount, 64 rows at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from steelyard.errors import VotesError
+from steelyard.row_blocks import in_row_blocks
+
+if TYPE_CHECKING:
+    from steelyard.votes import Votes
+
+MOST_MOMENT_COLUMNS = 1 << 14
+_MOMENT_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Pairwise counts; a column is one (source, symbol) pair, source by source, abstentions left out.
+
+    Attributes
+    ----------
+    pairs : (m·S, m·S) int64
+        Rows on which both columns hold; the diagonal counts each column alone.
+    plurality : (k,) int64
+        Rows whose unweighted plurality vote is the class, ties left out.
+    gold_columns : (k, m·S) int64
+        Rows of each known gold class on which the column holds.
+    """
+
+    pairs: NDArray[np.int64]
+    plurality: NDArray[np.int64]
+    gold_columns: NDArray[np.int64]
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.pairs + other.pairs, self.plurality + other.plurality, self.gold_columns + other.gold_columns)
+
+
+def count_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:
+    """Moments of all rows of votes, block by block."""
+    n_symbols = len(votes.support)
+    columns = votes.n_sources * n_symbols
+    if columns > MOST_MOMENT_COLUMNS:
+        raise VotesError(
+            f"{votes.n_sources} sources × {n_symbols} symbols need a {columns:,}² table of pairs; use a pattern model such as DawidSkene"
+        )
+    if votes.is_sparse:
+        return _sparse_pairs(votes, gold)
+
+    def count(start: int, stop: int) -> Moments:
+        codes = np.asfortranarray(votes.codes[start:stop])
+        return _bit_pairs(codes, gold[start:stop], votes.support)
+
+    parts = in_row_blocks(count, votes.n_rows, size=_MOMENT_BLOCK) or [count(0, 0)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _bit_pairs(codes: NDArray[Any], gold: NDArray[np.int64], support: NDArray[np.bool_]) -> Moments:
+    n, m = codes.shape
+    n_symbols, k = support.shape
+    n_words = -(-n // 64)
+    bits = np.zeros((m * n_symbols, n_words * 8), dtype=np.uint8)
+    for j in range(m):
+        for a in range(n_symbols):
+            packed = np.packbits(codes[:, j] == a)
+            bits[j * n_symbols + a, : len(packed)] = packed
+    words = bits.view(np.uint64)
+    pairs = np.zeros((len(words), len(words)), dtype=np.int64)
+    together = np.empty_like(words)
+    for i in range(len(words)):
+        np.bitwise_and(words[i], words[i:], out=together[i:])
+        pairs[i, i:] = np.bitwise_count(together[i:]).sum(axis=1, dtype=np.int64)
+    pairs += np.triu(pairs, 1).T
+    gold_columns = np.zeros((k, m * n_symbols), dtype=np.int64)
+    for c in np.unique(gold[gold >= 0]):
+        mask = np.zeros(n_words * 8, dtype=np.uint8)
+        packed = np.packbits(gold == c)
+        mask[: len(packed)] = packed
+        gold_columns[c] = np.bitwise_count(words & mask.view(np.uint64)).sum(axis=1, dtype=np.int64)
+    return Moments(pairs, plurality_counts(codes, support), gold_columns)
+
+
+def plurality_counts(codes: NDArray[Any], support: NDArray[np.bool_], counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """(k,) rows (times their counts) whose unweighted plurality vote is the class; ties count for none."""
+    n, m = codes.shape
+    k = support.shape[1]
+    total = np.zeros(k, dtype=np.int64)
+    supported = [np.flatnonzero(row) for row in support]
+    size = max(1, (1 << 22) // k)
+    for start in range(0, n, size):
+        block = codes[start : start + size]
+        if k <= 16:
+            tally = np.zeros((k, len(block)), dtype=np.int16)
+            for j in range(m):
+                for a, below in enumerate(supported):
+                    tally[below] += block[:, j] == a
+        else:
+            row, column = np.nonzero(block >= 0)
+            votes = sparse.csr_array((np.ones(len(row), np.int16), (row, block[row, column])), shape=(len(block), len(support)))
+            tally = (votes @ sparse.csr_array(support.astype(np.int16))).toarray().T
+        top = tally.max(axis=0)
+        leading = tally == top
+        alone = leading & ((top > 0) & (leading.sum(axis=0) == 1))
+        total += alone.sum(axis=1, dtype=np.int64) if counts is None else alone @ counts[start : start + size]
+    return total
+
+
+def weighted_pairs(patterns: NDArray[Any], counts: NDArray[np.int64], gold: NDArray[np.int64], support: NDArray[np.bool_]) -> Moments:
+    """Moments of distinct patterns (u, m) that occur `counts` times."""
+    u, m = patterns.shape
+    n_symbols, k = support.shape
+    row, column = np.nonzero(patterns >= 0)
+    indicator = sparse.csr_array((np.ones(len(row)), (row, column * n_symbols + patterns[row, column])), shape=(u, m * n_symbols))
+    weighted = indicator.multiply(counts[:, None].astype(np.float64)).tocsr()
+    gold_columns = np.zeros((k, m * n_symbols), dtype=np.int64)
+    for c in np.unique(gold[gold >= 0]):
+        gold_columns[c] = np.rint(weighted[gold == c].sum(axis=0)).astype(np.int64)
+    pairs = np.rint((indicator.T @ weighted).toarray()).astype(np.int64)
+    return Moments(pairs, plurality_counts(patterns, support, counts), gold_columns)
+
+
+def _sparse_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:
+    total: Moments | None = None
+    for start in range(0, max(votes.n_rows, 1), _MOMENT_BLOCK):
+        part = votes.take(slice(start, start + _MOMENT_BLOCK))
+        pairs = weighted_pairs(part.codes, np.ones(part.n_rows, np.int64), gold[start : start + _MOMENT_BLOCK], votes.support)
+        total = pairs if total is None else total + pairs
+    assert total is not None
+    return total

@@ -1,0 +1,265 @@
+"""VoteStatistics: the mergeable summary a label model is fitted from, so that fitting does not grow with the rows.
+
+Either the distinct vote patterns with their counts (exact for every model that looks at a row only through its votes), or the pairwise
+counts of the moment models. Both add up: parts of a stream, of a file or of a cluster merge to what one pass would have given, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from steelyard.errors import VotesError
+from steelyard.row_blocks import in_row_blocks
+from steelyard.vote_checks import smallest_signed
+from steelyard.vote_moments import Moments, count_pairs, plurality_counts, weighted_pairs
+
+if TYPE_CHECKING:
+    from steelyard.votes import Votes
+
+Keep = Literal["patterns", "moments"]
+
+_PATTERN_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class VoteStatistics:
+    """What label models are fitted from: a commutative monoid over parts of the votes.
+
+    Attributes
+    ----------
+    classes, sources, parents : names, as in `Votes`
+    support : (S, k) bool
+        Which classes each symbol counts for.
+    n_rows : int
+        Rows seen, all-abstain ones too.
+    gold_counts : (k,) int64
+        Rows with a known label, per class.
+    keys : structured rows as (u, w + 1) array or None
+        The distinct patterns packed into 64-bit words, gold label last, in ascending order.
+    counts : (u,) int64 or None
+        How often each pattern occurs.
+    kept_moments : Moments or None
+        Pairwise counts, when these were kept instead of patterns.
+
+    Examples
+    --------
+    >>> from steelyard import Votes
+    >>> votes = Votes([[0, 1], [0, 1], [1, -1]], classes=["a", "b"])
+    >>> whole = VoteStatistics.from_votes(votes)
+    >>> whole.counts.tolist()
+    [1, 2]
+    >>> whole == VoteStatistics.from_votes(votes[:1]) + VoteStatistics.from_votes(votes[1:])
+    True
+    """
+
+    classes: tuple[str, ...]
+    sources: tuple[str, ...]
+    parents: tuple[str, ...]
+    support: NDArray[np.bool_]
+    n_rows: int
+    gold_counts: NDArray[np.int64]
+    keys: NDArray[np.int64] | None = None
+    counts: NDArray[np.int64] | None = None
+    kept_moments: Moments | None = None
+
+    @staticmethod
+    def from_votes(votes: Votes, y: ArrayLike | None = None, keep: Keep = "patterns") -> VoteStatistics:
+        """Summarise votes, with gold labels `y` (n,) where known (-1 elsewhere), in one pass.
+
+        Parameters
+        ----------
+        votes : Votes
+        y : (n,) int array, optional
+        keep : {"patterns", "moments"}
+            Distinct patterns serve every model; moments have a fixed size and serve the moment models only.
+        """
+        gold = checked_gold(y, votes.n_rows, votes.n_classes)
+        known = np.bincount(gold[gold >= 0], minlength=votes.n_classes).astype(np.int64)
+        empty = VoteStatistics(votes.classes, votes.sources, votes.parents, votes.support, votes.n_rows, known)
+        if keep == "moments":
+            return replace(empty, kept_moments=count_pairs(votes, gold))
+        if keep != "patterns":
+            raise VotesError(f"keep must be 'patterns' or 'moments', got '{keep}'")
+        keys, counts = _distinct(votes, gold)
+        return replace(empty, keys=keys, counts=counts)
+
+    @staticmethod
+    def identity(votes: Votes, keep: Keep = "patterns") -> VoteStatistics:
+        """The summary of no rows, with the names of `votes`: adding it changes nothing."""
+        return VoteStatistics.from_votes(votes[:0], keep=keep)
+
+    @staticmethod
+    def merge(parts: Iterable[VoteStatistics]) -> VoteStatistics:
+        """The sum of several summaries of disjoint rows."""
+        listed = list(parts)
+        if not listed:
+            raise VotesError("no statistics to merge; give at least one part")
+        total = listed[0]
+        for part in listed[1:]:
+            total = total + part
+        return total
+
+    def __add__(self, other: VoteStatistics) -> VoteStatistics:
+        if (self.classes, self.sources, self.parents) != (other.classes, other.sources, other.parents):
+            raise VotesError("statistics of different classes or sources cannot be merged")
+        if (self.kept_moments is None) != (other.kept_moments is None):
+            raise VotesError("statistics that keep patterns and statistics that keep moments cannot be merged; use the same `keep`")
+        merged = replace(self, n_rows=self.n_rows + other.n_rows, gold_counts=self.gold_counts + other.gold_counts)
+        if self.kept_moments is not None and other.kept_moments is not None:
+            return replace(merged, kept_moments=self.kept_moments + other.kept_moments)
+        assert self.keys is not None
+        assert other.keys is not None
+        assert self.counts is not None
+        assert other.counts is not None
+        keys, counts = _sum_by_key(np.vstack([self.keys, other.keys]), np.concatenate([self.counts, other.counts]))
+        return replace(merged, keys=keys, counts=counts)
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources m."""
+        return len(self.sources)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes k."""
+        return len(self.classes)
+
+    @property
+    def n_symbols(self) -> int:
+        """Number of symbols S that a vote can name: classes and parents."""
+        return len(self.support)
+
+    @cached_property
+    def patterns(self) -> NDArray[np.signedinteger[Any]]:
+        """(u, m) distinct rows of codes, column-major."""
+        if self.keys is None:
+            raise VotesError("these statistics keep moments, not patterns; make them with keep='patterns' for this model")
+        return _unpack(self.keys[:, :-1], self.n_sources, self.n_symbols + 1)
+
+    @property
+    def gold(self) -> NDArray[np.int64]:
+        """(u,) gold label of each pattern, -1 = unknown."""
+        if self.keys is None:
+            raise VotesError("these statistics keep moments, not patterns; make them with keep='patterns' for this model")
+        return self.keys[:, -1]
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Pairwise counts, kept or computed from the patterns."""
+        if self.kept_moments is not None:
+            return self.kept_moments
+        assert self.counts is not None
+        return weighted_pairs(self.patterns, self.counts, self.gold, self.support)
+
+    @cached_property
+    def plurality(self) -> NDArray[np.int64]:
+        """(k,) rows whose unweighted plurality vote is the class, ties left out."""
+        if self.kept_moments is not None:
+            return self.kept_moments.plurality
+        assert self.counts is not None
+        return plurality_counts(self.patterns, self.support, self.counts)
+
+    def as_votes(self) -> Votes:
+        """The distinct patterns as votes, one row each; their multiplicities are `counts`."""
+        from steelyard.votes import Votes
+
+        below = {p: [self.classes[c] for c in np.flatnonzero(self.support[self.n_classes + i])] for i, p in enumerate(self.parents)}
+        return Votes(self.patterns, classes=self.classes, sources=self.sources, hierarchy=below)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VoteStatistics):
+            return NotImplemented
+        if (self.classes, self.sources, self.parents, self.n_rows) != (other.classes, other.sources, other.parents, other.n_rows):
+            return False
+        arrays = [(self.gold_counts, other.gold_counts), (self.keys, other.keys), (self.counts, other.counts)]
+        if (self.kept_moments is None) != (other.kept_moments is None):
+            return False
+        if self.kept_moments is not None and other.kept_moments is not None:
+            mine, theirs = self.kept_moments, other.kept_moments
+            arrays += [(mine.pairs, theirs.pairs), (mine.plurality, theirs.plurality), (mine.gold_columns, theirs.gold_columns)]
+        return all((a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b)) for a, b in arrays)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def checked_gold(y: ArrayLike | None, n_rows: int, n_classes: int) -> NDArray[np.int64]:
+    """(n,) gold labels with -1 where unknown; all unknown when `y` is None."""
+    if y is None:
+        return np.full(n_rows, -1, dtype=np.int64)
+    gold = np.asarray(y)
+    if gold.shape != (n_rows,):
+        raise VotesError(f"gold labels have shape {gold.shape}, votes have {n_rows} rows; give one label per row, -1 where unknown")
+    if gold.dtype.kind not in "iu":
+        raise VotesError(f"gold labels must be integers (class index, -1 = unknown), got {gold.dtype}")
+    if gold.size and (gold.min() < -1 or gold.max() >= n_classes):
+        raise VotesError(f"gold labels range from {gold.min()} to {gold.max()}; allowed are -1 (unknown) to {n_classes - 1}")
+    return gold.astype(np.int64, copy=False)
+
+
+# Patterns: a row of codes is a number written in base S + 1, cut into 64-bit words.
+
+
+def _sources_per_word(base: int) -> int:
+    return max(1, int(62 / np.log2(max(base, 2))))
+
+
+def _pack(codes: NDArray[Any], base: int) -> NDArray[np.int64]:
+    n, m = codes.shape
+    width = _sources_per_word(base)
+    words = np.zeros((n, -(-m // width)), dtype=np.int64, order="F")
+    for j in range(m):
+        word = words[:, j // width]
+        word *= base
+        word += codes[:, j]
+        word += 1
+    return words
+
+
+def _unpack(words: NDArray[np.int64], m: int, base: int) -> NDArray[np.signedinteger[Any]]:
+    width = _sources_per_word(base)
+    codes = np.empty((len(words), m), dtype=smallest_signed(base - 1), order="F")
+    for w in range(words.shape[1]):
+        rest = words[:, w].copy()
+        for j in reversed(range(w * width, min((w + 1) * width, m))):
+            rest, digit = np.divmod(rest, base)
+            codes[:, j] = digit - 1
+    return codes
+
+
+def _distinct(votes: Votes, gold: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    base = len(votes.support) + 1
+    parts = []
+    for start in range(0, max(votes.n_rows, 1), _PATTERN_BLOCK):
+        stop = min(start + _PATTERN_BLOCK, votes.n_rows)
+        codes = votes.take(slice(start, stop)).codes if votes.is_sparse else votes.codes[start:stop]
+        words = np.empty((stop - start, -(-votes.n_sources // _sources_per_word(base)) + 1), dtype=np.int64, order="F")
+
+        def pack(lo: int, hi: int, codes: NDArray[Any] = codes, words: NDArray[np.int64] = words) -> None:
+            words[lo:hi, :-1] = _pack(codes[lo:hi], base)
+
+        in_row_blocks(pack, stop - start)
+        words[:, -1] = gold[start:stop]
+        parts.append(_sum_by_key(words, None))
+    keys, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return (keys, counts) if len(parts) == 1 else _sum_by_key(keys, counts)
+
+
+def _sum_by_key(keys: NDArray[np.int64], counts: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    names = [f"w{i}" for i in range(keys.shape[1])]
+    frame = pl.DataFrame({name: np.ascontiguousarray(keys[:, i]) for i, name in enumerate(names)})
+    if counts is None:
+        grouped = frame.group_by(names).agg(pl.len().cast(pl.Int64).alias("n"))
+    else:
+        grouped = frame.with_columns(n=pl.Series(counts)).group_by(names).agg(pl.col("n").sum())
+    grouped = grouped.sort(names)
+    stacked = np.empty((grouped.height, len(names)), dtype=np.int64, order="F")
+    for i, name in enumerate(names):
+        stacked[:, i] = grouped[name].to_numpy()
+    return stacked, grouped["n"].to_numpy().astype(np.int64)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from steelyard import Votes, VoteStatistics
+from steelyard.errors import LabelModelError, VotesError
+from steelyard.label_models import DawidSkene, LabelModel, MajorityVote, MeTaL, TripletModel
+from tests.label_models.check_estimator import CHECKS, Check, simulate
+
+MODELS: list[LabelModel] = [
+    MajorityVote(),
+    DawidSkene(),
+    DawidSkene(kind="one-coin"),
+    DawidSkene(abstain="model"),
+    DawidSkene(prior=None),
+    MeTaL(),
+    TripletModel(),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+def test_check(model: LabelModel, check: Check) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        check(model)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+class TestErrors:
+    def test_no_rows(self, model: LabelModel) -> None:
+        with pytest.raises(LabelModelError, match="no rows"):
+            model.fit(Votes(np.empty((0, 3), int), classes=["a", "b"]))
+
+    def test_no_sources(self, model: LabelModel) -> None:
+        with pytest.raises(LabelModelError, match="no sources"):
+            model.fit(Votes(np.empty((4, 0), int), classes=["a", "b"]))
+
+    def test_not_fitted(self, model: LabelModel) -> None:
+        from sklearn.base import clone
+
+        with pytest.raises(LabelModelError, match="not fitted"):
+            clone(model).predict_proba(Votes([[0, 1]], classes=["a", "b"]))
+
+    def test_other_sources(self, model: LabelModel) -> None:
+        votes, _ = simulate(60, 3, 2, seed=0)
+        other = Votes(votes.codes, classes=votes.classes, sources=["x", "y", "z"])
+        with pytest.raises(LabelModelError, match="do not match"):
+            model.fit(votes).predict_proba(other)
+
+    def test_gold_of_wrong_length(self, model: LabelModel) -> None:
+        votes, _ = simulate(60, 3, 2, seed=0)
+        with pytest.raises(VotesError, match="one label per row"):
+            model.fit(votes, np.zeros(59, int))
+
+    def test_gold_beside_statistics(self, model: LabelModel) -> None:
+        votes, y = simulate(60, 3, 2, seed=0)
+        with pytest.raises(LabelModelError, match="already hold"):
+            model.fit(VoteStatistics.from_votes(votes, keep=type(model).keep), y)
+
+    def test_bad_class_prior(self, model: LabelModel) -> None:
+        from sklearn.base import clone
+
+        votes, _ = simulate(60, 3, 2, seed=0)
+        with pytest.raises(LabelModelError, match="sum to 1"):
+            clone(model).set_params(class_prior=[0.9, 0.9]).fit(votes)
