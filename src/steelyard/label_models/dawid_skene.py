@@ -33,8 +33,10 @@ class DawidSkene(LabelModel):
     ----------
     kind : {"full", "one-coin"}
         One confusion matrix per source, or a single accuracy per source with errors spread evenly.
-    abstain : {"ignore", "model"}
-        Whether abstaining says nothing about the class, or is one more symbol a source can say.
+    abstain : {"auto", "ignore", "model"}
+        Whether abstaining says nothing about the class ("ignore"), or is one more symbol a source can say ("model"). "auto" models
+        the silence of sources that never name some class: a keyword rule for SPAM speaks by firing or not, and with its silence
+        ignored nothing is left to learn about it. A source that names every class is taken to be silent at random, as a crowd worker is.
     prior : (float, float) or None
         Pseudo-counts A_kl of votes that are compatible with the class and of those that are not, the mode of a Dirichlet(1 + A) prior.
         None is plain maximum likelihood.
@@ -60,7 +62,7 @@ class DawidSkene(LabelModel):
     def __init__(
         self,
         kind: Literal["full", "one-coin"] = "full",
-        abstain: Literal["ignore", "model"] = "ignore",
+        abstain: Literal["auto", "ignore", "model"] = "auto",
         prior: tuple[float, float] | None = (1.0, 0.0),
         class_prior: ArrayLike | None = None,
         max_iter: int = 200,
@@ -87,13 +89,14 @@ class DawidSkene(LabelModel):
         em = _PatternEM(patterns, counts, statistics.gold, class_prior)
         expected, class_mass = em.start()
         silence_rate = expected[:, :, -1].sum(axis=1) / statistics.n_rows
+        silence_speaks = self._silence_speaks(expected, statistics.support)
         objective: list[float] = []
         self.converged_ = False
         while len(objective) < self.max_iter and not self.converged_:
-            confusions = self._maximize(expected, silence_rate, statistics.support)
+            confusions = self._maximize(expected, silence_rate, silence_speaks, statistics.support)
             if estimate_prior:
                 class_prior, self.class_prior_source_ = class_mass / class_mass.sum(), "estimated"
-            penalty = self._log_prior_density(confusions, silence_rate, statistics.support)
+            penalty = self._log_prior_density(confusions, silence_rate, silence_speaks, statistics.support)
             log_likelihood, expected, class_mass = em.expect(np.log(np.maximum(confusions, FLOOR)), np.log(np.maximum(class_prior, FLOOR)))
             objective.append((log_likelihood + penalty) / statistics.n_rows)
             self.converged_ = len(objective) > 1 and objective[-1] - objective[-2] < self.tol
@@ -105,8 +108,8 @@ class DawidSkene(LabelModel):
     def _check_parameters(self) -> None:
         if self.kind not in ("full", "one-coin"):
             raise LabelModelError(f"kind must be 'full' or 'one-coin', got '{self.kind}'")
-        if self.abstain not in ("ignore", "model"):
-            raise LabelModelError(f"abstain must be 'ignore' or 'model', got '{self.abstain}'")
+        if self.abstain not in ("auto", "ignore", "model"):
+            raise LabelModelError(f"abstain must be 'auto', 'ignore' or 'model', got '{self.abstain}'")
         if self.prior is not None and (len(self.prior) != 2 or min(self.prior) < 0):
             raise LabelModelError(f"prior must be two non-negative pseudo-counts (compatible, incompatible) or None, got {self.prior}")
         if self.max_iter < 1:
@@ -117,8 +120,19 @@ class DawidSkene(LabelModel):
         right, wrong = self.prior if self.prior is not None else (0.0, 0.0)
         return np.where(support.T, right, wrong)
 
+    def _silence_speaks(self, expected: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(m,) whether abstaining is modelled as a symbol of the source."""
+        if self.abstain != "auto":
+            return np.full(len(expected), self.abstain == "model")
+        named = (expected[:, :, :-1].sum(axis=1) > 0) @ support
+        return ~named.all(axis=1)
+
     def _maximize(
-        self, expected: NDArray[np.float64], silence_rate: NDArray[np.float64], support: NDArray[np.bool_]
+        self,
+        expected: NDArray[np.float64],
+        silence_rate: NDArray[np.float64],
+        silence_speaks: NDArray[np.bool_],
+        support: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
         """(m, k, S + 1) expected counts → confusions that maximise the penalised likelihood."""
         votes = expected[:, :, :-1] + self._pseudo_counts(support)
@@ -134,18 +148,22 @@ class DawidSkene(LabelModel):
             overall = votes.sum(axis=1, keepdims=True) / np.maximum(votes.sum(axis=(1, 2), keepdims=True), FLOOR)
             spoken = np.where(total > FLOOR, votes / np.maximum(total, FLOOR), overall)
         silence = np.broadcast_to(silence_rate[:, None, None], (*spoken.shape[:2], 1))
-        if self.abstain == "model":
-            # One row's worth of the source's overall silence, so that a rare source does not prove a class by keeping quiet.
-            silence = (expected[:, :, -1:] + silence) / (expected.sum(axis=2, keepdims=True) + 1)
+        # One row's worth of the source's overall silence, so that a rare source does not prove a class by keeping quiet.
+        modelled = (expected[:, :, -1:] + silence) / (expected.sum(axis=2, keepdims=True) + 1)
+        silence = np.where(silence_speaks[:, None, None], modelled, silence)
         return np.concatenate([(1 - silence) * spoken, silence], axis=2)
 
-    def _log_prior_density(self, confusions: NDArray[np.float64], silence_rate: NDArray[np.float64], support: NDArray[np.bool_]) -> float:
+    def _log_prior_density(
+        self,
+        confusions: NDArray[np.float64],
+        silence_rate: NDArray[np.float64],
+        silence_speaks: NDArray[np.bool_],
+        support: NDArray[np.bool_],
+    ) -> float:
         spoken = confusions[:, :, :-1] / np.maximum(1 - confusions[:, :, -1:], FLOOR)
         density = float((self._pseudo_counts(support) * np.log(np.maximum(spoken, FLOOR))).sum())
-        if self.abstain == "model":
-            silence, rate = confusions[:, :, -1], silence_rate[:, None]
-            density += float((rate * np.log(np.maximum(silence, FLOOR)) + (1 - rate) * np.log(np.maximum(1 - silence, FLOOR))).sum())
-        return density
+        silence, rate = confusions[silence_speaks, :, -1], silence_rate[silence_speaks, None]
+        return density + float((rate * np.log(np.maximum(silence, FLOOR)) + (1 - rate) * np.log(np.maximum(1 - silence, FLOOR))).sum())
 
 
 class _PatternEM:
