@@ -6,7 +6,7 @@ counts of the moment models. Both add up: parts of a stream, of a file or of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,8 +41,8 @@ class VoteStatistics:
         Rows seen, all-abstain ones too.
     gold_counts : (k,) int64
         Rows with a known label, per class.
-    keys : structured rows as (u, w + 1) array or None
-        The distinct patterns packed into 64-bit words, gold label last, in ascending order.
+    keys : (u, w) int64 or None
+        The distinct patterns, with their gold label as one more vote, packed into 64-bit words, in ascending order.
     counts : (u,) int64 or None
         How often each pattern occurs.
     kept_moments : Moments or None
@@ -141,14 +141,14 @@ class VoteStatistics:
         """(u, m) distinct rows of codes, column-major."""
         if self.keys is None:
             raise VotesError("these statistics keep moments, not patterns; make them with keep='patterns' for this model")
-        return _unpack(self.keys[:, :-1], self.n_sources, self.n_symbols + 1)
+        return _unpack(self.keys, range(self.n_sources), self.n_sources + 1, self.n_symbols + 1)
 
-    @property
-    def gold(self) -> NDArray[np.int64]:
+    @cached_property
+    def gold(self) -> NDArray[np.signedinteger[Any]]:
         """(u,) gold label of each pattern, -1 = unknown."""
         if self.keys is None:
             raise VotesError("these statistics keep moments, not patterns; make them with keep='patterns' for this model")
-        return self.keys[:, -1]
+        return _unpack(self.keys, [self.n_sources], self.n_sources + 1, self.n_symbols + 1)[:, 0]
 
     @cached_property
     def moments(self) -> Moments:
@@ -192,7 +192,7 @@ class VoteStatistics:
 def checked_gold(y: ArrayLike | None, n_rows: int, n_classes: int) -> NDArray[np.int64]:
     """(n,) gold labels with -1 where unknown; all unknown when `y` is None."""
     if y is None:
-        return np.full(n_rows, -1, dtype=np.int64)
+        return np.broadcast_to(np.int64(-1), (n_rows,))
     gold = np.asarray(y)
     if gold.shape != (n_rows,):
         raise VotesError(f"gold labels have shape {gold.shape}, votes have {n_rows} rows; give one label per row, -1 where unknown")
@@ -203,33 +203,29 @@ def checked_gold(y: ArrayLike | None, n_rows: int, n_classes: int) -> NDArray[np
     return gold.astype(np.int64, copy=False)
 
 
-# Patterns: a row of codes is a number written in base S + 1, cut into 64-bit words.
+# Patterns: a row of codes and its gold label is a number written in base S + 1, cut into 64-bit words.
 
 
 def _sources_per_word(base: int) -> int:
     return max(1, int(62 / np.log2(max(base, 2))))
 
 
-def _pack(codes: NDArray[Any], base: int) -> NDArray[np.int64]:
-    n, m = codes.shape
+def _pack(columns: list[NDArray[Any]], base: int, words: NDArray[np.int64]) -> None:
     width = _sources_per_word(base)
-    words = np.zeros((n, -(-m // width)), dtype=np.int64, order="F")
-    for j in range(m):
+    words[:] = 0
+    for j, column in enumerate(columns):
         word = words[:, j // width]
         word *= base
-        word += codes[:, j]
+        word += column
         word += 1
-    return words
 
 
-def _unpack(words: NDArray[np.int64], m: int, base: int) -> NDArray[np.signedinteger[Any]]:
+def _unpack(words: NDArray[np.int64], columns: Sequence[int], n_columns: int, base: int) -> NDArray[np.signedinteger[Any]]:
     width = _sources_per_word(base)
-    codes = np.empty((len(words), m), dtype=smallest_signed(base - 1), order="F")
-    for w in range(words.shape[1]):
-        rest = words[:, w].copy()
-        for j in reversed(range(w * width, min((w + 1) * width, m))):
-            rest, digit = np.divmod(rest, base)
-            codes[:, j] = digit - 1
+    codes = np.empty((len(words), len(columns)), dtype=smallest_signed(base - 1), order="F")
+    for i, j in enumerate(columns):
+        following = min((j // width + 1) * width, n_columns) - j - 1
+        codes[:, i] = words[:, j // width] // base**following % base - 1
     return codes
 
 
@@ -237,28 +233,35 @@ def _distinct(votes: Votes, gold: NDArray[np.int64]) -> tuple[NDArray[np.int64],
     base = len(votes.support) + 1
     parts = []
     for start in range(0, max(votes.n_rows, 1), _PATTERN_BLOCK):
-        stop = min(start + _PATTERN_BLOCK, votes.n_rows)
-        codes = votes.take(slice(start, stop)).codes if votes.is_sparse else votes.codes[start:stop]
-        words = np.empty((stop - start, -(-votes.n_sources // _sources_per_word(base)) + 1), dtype=np.int64, order="F")
+        part = votes.take(slice(start, start + _PATTERN_BLOCK))
+        words = np.empty((part.n_rows, -(-(part.n_sources + 1) // _sources_per_word(base))), dtype=np.int64, order="F")
+        codes, known = part.codes, gold[start : start + _PATTERN_BLOCK]
 
-        def pack(lo: int, hi: int, codes: NDArray[Any] = codes, words: NDArray[np.int64] = words) -> None:
-            words[lo:hi, :-1] = _pack(codes[lo:hi], base)
+        def pack(lo: int, hi: int, codes: Any = codes, known: Any = known, words: Any = words) -> None:
+            _pack([*codes[lo:hi].T, known[lo:hi]], base, words[lo:hi])
 
-        in_row_blocks(pack, stop - start)
-        words[:, -1] = gold[start:stop]
+        in_row_blocks(pack, part.n_rows)
         parts.append(_sum_by_key(words, None))
     keys, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return (keys, counts) if len(parts) == 1 else _sum_by_key(keys, counts)
 
 
 def _sum_by_key(keys: NDArray[np.int64], counts: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct keys in ascending order, and the sum of their counts (1 each when None)."""
+    if keys.shape[1] == 1:
+        if counts is None:
+            distinct, occurrences = np.unique(keys[:, 0], return_counts=True)
+            return distinct[:, None], occurrences
+        order = np.argsort(keys[:, 0], kind="stable")
+        in_order = keys[order, 0]
+        first = np.flatnonzero(np.diff(in_order, prepend=in_order[:1] - 1))
+        return in_order[first, None], np.add.reduceat(counts[order], first) if len(first) else counts
     names = [f"w{i}" for i in range(keys.shape[1])]
     frame = pl.DataFrame({name: np.ascontiguousarray(keys[:, i]) for i, name in enumerate(names)})
-    if counts is None:
-        grouped = frame.group_by(names).agg(pl.len().cast(pl.Int64).alias("n"))
-    else:
-        grouped = frame.with_columns(n=pl.Series(counts)).group_by(names).agg(pl.col("n").sum())
-    grouped = grouped.sort(names)
+    weight = pl.len().cast(pl.Int64) if counts is None else pl.col("n").sum()
+    if counts is not None:
+        frame = frame.with_columns(n=pl.Series(counts))
+    grouped = frame.group_by(names).agg(weight.alias("n")).sort(names)
     stacked = np.empty((grouped.height, len(names)), dtype=np.int64, order="F")
     for i, name in enumerate(names):
         stacked[:, i] = grouped[name].to_numpy()

@@ -79,7 +79,7 @@ class DawidSkene(LabelModel):
         self._check_parameters()
         patterns, counts = statistics.as_votes(), statistics.counts
         assert counts is not None
-        if (patterns.codes >= 0).sum(axis=1).max(initial=0) < 3:
+        if np.diff(patterns[:_EM_BLOCK].csr.indptr).max(initial=0) < 3 and np.diff(patterns.csr.indptr).max(initial=0) < 3:
             warnings.warn(
                 "fewer than 3 sources vote on any row, so their confusions are not identified beyond the prior; prefer MajorityVote",
                 stacklevel=4,

@@ -62,8 +62,9 @@ class VoteLookup:
         scores = np.zeros((k, self.n_rows))
         for (first, stop), symbol in zip(self._spans, self._symbols, strict=True):
             joint = (_digits(stop - first, self.n_symbols + 1) @ by_digit[:, first:stop].reshape(k, -1).T).T.copy()
+            at = symbol.astype(np.intp)
             for c in range(k):
-                scores[c] += joint[c].take(symbol)
+                scores[c] += joint[c].take(at)
         return scores
 
     def counts(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,7 +77,8 @@ class VoteLookup:
             return counts
         for (first, stop), symbol in zip(self._spans, self._symbols, strict=True):
             digits = _digits(stop - first, self.n_symbols + 1)
-            joint = np.stack([np.bincount(symbol, weights=weights[c], minlength=digits.shape[0]) for c in range(k)], axis=1)
+            at = symbol.astype(np.intp)
+            joint = np.stack([np.bincount(at, weights=weights[c], minlength=digits.shape[0]) for c in range(k)], axis=1)
             counts[first:stop] = (digits.T @ joint).T.reshape(k, stop - first, -1).transpose(1, 0, 2)
         return np.roll(counts, -1, axis=2)
 
@@ -135,7 +137,7 @@ def softmax_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(top + np.log(total))
 
 
-def _joint_symbols(codes: NDArray[Any], spans: list[tuple[int, int]], base: int) -> list[NDArray[np.intp]]:
+def _joint_symbols(codes: NDArray[Any], spans: list[tuple[int, int]], base: int) -> list[NDArray[np.int16]]:
     """One (n,) array per span; abstain is digit 0, the first source of a span the highest digit."""
     packs = []
     for first, stop in spans:
@@ -145,7 +147,7 @@ def _joint_symbols(codes: NDArray[Any], spans: list[tuple[int, int]], base: int)
             symbol *= base
             symbol += codes[:, j]
             symbol += 1
-        packs.append(symbol.astype(np.intp))
+        packs.append(symbol)
     return packs
 
 
