@@ -1,0 +1,126 @@
+"""Who votes: labelling functions, expressions, gazetteers, crowds, spans, models, zero-shot classifiers and prompts."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "ApplyAll": "transformations",
+    "ApplyOne": "transformations",
+    "Faults": "base",
+    "MeanFieldPolicy": "transformations",
+    "PromptEnsemble": "zero_shot",
+    "RandomPolicy": "transformations",
+    "RowSource": "base",
+    "Source": "base",
+    "SourceVotes": "base",
+    "Span": "spans",
+    "apply": "apply",
+    "apply_batches": "apply",
+    "augment": "transformations",
+    "bio_tags": "spans",
+    "centroid": "centroids",
+    "crowd": "crowds",
+    "decode_bio": "spans",
+    "docs_from_votes": "docbin",
+    "document_consistency": "spans",
+    "encode_bio": "spans",
+    "expr": "expressions",
+    "gazetteer": "gazetteers",
+    "keywords": "expressions",
+    "labeling_function": "functions",
+    "model": "models",
+    "preprocessor": "functions",
+    "prompt": "prompts",
+    "regex": "expressions",
+    "slice_metrics": "slices",
+    "slicing_function": "slices",
+    "span_source": "spans",
+    "transformation_function": "transformations",
+    "votes_from_docs": "docbin",
+    "zero_shot": "zero_shot",
+}
+
+__all__ = [
+    "ApplyAll",
+    "ApplyOne",
+    "Faults",
+    "MeanFieldPolicy",
+    "PromptEnsemble",
+    "RandomPolicy",
+    "RowSource",
+    "Source",
+    "SourceVotes",
+    "Span",
+    "apply",
+    "apply_batches",
+    "augment",
+    "bio_tags",
+    "centroid",
+    "crowd",
+    "decode_bio",
+    "docs_from_votes",
+    "document_consistency",
+    "encode_bio",
+    "expr",
+    "gazetteer",
+    "keywords",
+    "labeling_function",
+    "model",
+    "preprocessor",
+    "prompt",
+    "regex",
+    "slice_metrics",
+    "slicing_function",
+    "span_source",
+    "transformation_function",
+    "votes_from_docs",
+    "zero_shot",
+]
+
+if TYPE_CHECKING:
+    from steelyard.sources.apply import apply, apply_batches
+    from steelyard.sources.base import Faults, RowSource, Source, SourceVotes
+    from steelyard.sources.centroids import centroid
+    from steelyard.sources.crowds import crowd
+    from steelyard.sources.docbin import docs_from_votes, votes_from_docs
+    from steelyard.sources.expressions import expr, keywords, regex
+    from steelyard.sources.functions import labeling_function, preprocessor
+    from steelyard.sources.gazetteers import gazetteer
+    from steelyard.sources.models import model
+    from steelyard.sources.prompts import prompt
+    from steelyard.sources.slices import slice_metrics, slicing_function
+    from steelyard.sources.spans import Span, bio_tags, decode_bio, document_consistency, encode_bio, span_source
+    from steelyard.sources.transformations import (
+        ApplyAll,
+        ApplyOne,
+        MeanFieldPolicy,
+        RandomPolicy,
+        augment,
+        transformation_function,
+    )
+    from steelyard.sources.zero_shot import PromptEnsemble, zero_shot
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"steelyard.sources.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'steelyard.sources' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+class _Room(ModuleType):
+    """Keeps ``apply`` and ``zero_shot`` the functions: importing the modules of that name would put these in their place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Room
