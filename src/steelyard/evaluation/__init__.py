@@ -1,0 +1,144 @@
+"""What was gained, and how sure that is: metrics, intervals, the gap recovered, calibration, and how the sources behave together."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "Agreement": "gap",
+    "GapRecovered": "gap",
+    "Interval": "statistics",
+    "ReliabilityCurve": "calibration",
+    "RiskCoverage": "calibration",
+    "SpanScores": "sequences",
+    "TemperatureScaling": "calibration",
+    "UndefinedGap": "gap",
+    "accuracy": "classification",
+    "accuracy_table": "diagnostics",
+    "agreement_by_supervisor_correctness": "gap",
+    "balanced_accuracy": "classification",
+    "bio_scores": "sequences",
+    "bootstrap_interval": "statistics",
+    "brier": "classification",
+    "conflict_matrix": "diagnostics",
+    "confusion_matrix": "classification",
+    "disagreement": "diagnostics",
+    "expected_calibration_error": "calibration",
+    "f1_binary": "classification",
+    "f1_macro": "classification",
+    "gap_over_rows": "gap",
+    "gap_over_seeds": "gap",
+    "log_loss": "classification",
+    "matthews": "classification",
+    "mean_interval": "statistics",
+    "near_duplicates": "duplicates",
+    "overlap_matrix": "diagnostics",
+    "paired_difference": "statistics",
+    "paired_t": "statistics",
+    "performance_gap_recovered": "gap",
+    "reliability_curve": "calibration",
+    "risk_coverage": "calibration",
+    "sign_flip": "statistics",
+    "span_scores": "sequences",
+    "spans_from_bio": "sequences",
+    "wilcoxon": "statistics",
+    "wilson_interval": "statistics",
+    "word_error_rate": "sequences",
+    "worst_rows": "diagnostics",
+}
+
+__all__ = [
+    "Agreement",
+    "GapRecovered",
+    "Interval",
+    "ReliabilityCurve",
+    "RiskCoverage",
+    "SpanScores",
+    "TemperatureScaling",
+    "UndefinedGap",
+    "accuracy",
+    "accuracy_table",
+    "agreement_by_supervisor_correctness",
+    "balanced_accuracy",
+    "bio_scores",
+    "bootstrap_interval",
+    "brier",
+    "conflict_matrix",
+    "confusion_matrix",
+    "disagreement",
+    "expected_calibration_error",
+    "f1_binary",
+    "f1_macro",
+    "gap_over_rows",
+    "gap_over_seeds",
+    "log_loss",
+    "matthews",
+    "mean_interval",
+    "near_duplicates",
+    "overlap_matrix",
+    "paired_difference",
+    "paired_t",
+    "performance_gap_recovered",
+    "reliability_curve",
+    "risk_coverage",
+    "sign_flip",
+    "span_scores",
+    "spans_from_bio",
+    "wilcoxon",
+    "wilson_interval",
+    "word_error_rate",
+    "worst_rows",
+]
+
+if TYPE_CHECKING:
+    from steelyard.evaluation.calibration import (
+        ReliabilityCurve,
+        RiskCoverage,
+        TemperatureScaling,
+        expected_calibration_error,
+        reliability_curve,
+        risk_coverage,
+    )
+    from steelyard.evaluation.classification import (
+        accuracy,
+        balanced_accuracy,
+        brier,
+        confusion_matrix,
+        f1_binary,
+        f1_macro,
+        log_loss,
+        matthews,
+    )
+    from steelyard.evaluation.diagnostics import accuracy_table, conflict_matrix, disagreement, overlap_matrix, worst_rows
+    from steelyard.evaluation.duplicates import near_duplicates
+    from steelyard.evaluation.gap import (
+        Agreement,
+        GapRecovered,
+        UndefinedGap,
+        agreement_by_supervisor_correctness,
+        gap_over_rows,
+        gap_over_seeds,
+        performance_gap_recovered,
+    )
+    from steelyard.evaluation.sequences import SpanScores, bio_scores, span_scores, spans_from_bio, word_error_rate
+    from steelyard.evaluation.statistics import (
+        Interval,
+        bootstrap_interval,
+        mean_interval,
+        paired_difference,
+        paired_t,
+        sign_flip,
+        wilcoxon,
+        wilson_interval,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'steelyard.evaluation' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"steelyard.evaluation.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
