@@ -11,7 +11,9 @@ _HOMES = {
     "ApplyAll": "transformations",
     "ApplyOne": "transformations",
     "Faults": "base",
+    "LocalCausalLM": "local_lm",
     "MeanFieldPolicy": "transformations",
+    "OpenAICompatible": "prompt_backends",
     "PromptEnsemble": "zero_shot",
     "RandomPolicy": "transformations",
     "RowSource": "base",
@@ -48,7 +50,9 @@ __all__ = [
     "ApplyAll",
     "ApplyOne",
     "Faults",
+    "LocalCausalLM",
     "MeanFieldPolicy",
+    "OpenAICompatible",
     "PromptEnsemble",
     "RandomPolicy",
     "RowSource",
@@ -90,7 +94,9 @@ if TYPE_CHECKING:
     from steelyard.sources.expressions import expr, keywords, regex
     from steelyard.sources.functions import labeling_function, preprocessor
     from steelyard.sources.gazetteers import gazetteer
+    from steelyard.sources.local_lm import LocalCausalLM
     from steelyard.sources.models import model
+    from steelyard.sources.prompt_backends import OpenAICompatible
     from steelyard.sources.prompts import prompt
     from steelyard.sources.slices import slice_metrics, slicing_function
     from steelyard.sources.spans import Span, bio_tags, decode_bio, document_consistency, encode_bio, span_source
