@@ -146,7 +146,7 @@ class TextEncoder:
     def identity(self) -> str:
         """What the cache knows this encoder by: its weights (or the commit of its repository), pooling and cut."""
         if self._identity is None:
-            self._identity = f"{fingerprint(self._folder_or_name(), self.revision)}|{self.pooling}|{self.max_length}"
+            self._identity = f"{fingerprint(self.folder_or_name(), self.revision)}|{self.pooling}|{self.max_length}"
         return self._identity
 
     def __repr__(self) -> str:
@@ -156,13 +156,13 @@ class TextEncoder:
         # A worker process loads its own copy: weights do not travel through pipes.
         return {**self.__dict__, "_loaded": None}
 
-    def _folder_or_name(self) -> str:
+    def folder_or_name(self) -> str:
         return str(_offline_folder()) if self.name == OFFLINE else self.name
 
     def _load(self) -> tuple[Any, Any, str]:
         if self._loaded is None:
             torch, transformers = import_torch()
-            source = self._folder_or_name()
+            source = self.folder_or_name()
             options = {"revision": self.revision, "local_files_only": Path(source).is_dir() or _hub_is_offline()}
             try:
                 tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)

@@ -1,0 +1,62 @@
+"""Who learns: students trained on probabilistic labels, the objectives they minimise, the selections that pick their examples.
+
+`StudentTrainer` fine-tunes any Hugging Face text model; `ProbeStudent` and `HeadStudent` learn on frozen features; `SklearnStudent`
+needs no torch; `TokenStudent` tags words. All have `fit(data, targets)`, `predict_proba(data)`, `predict(data)`, `save(folder)` and
+`load(folder)`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.training.base import Student, load_student
+    from steelyard.training.head import HeadStudent
+    from steelyard.training.logistic import soft_logistic_regression
+    from steelyard.training.objectives import Objective, SoftCrossEntropy, soft_cross_entropy
+    from steelyard.training.probe import ProbeStudent
+    from steelyard.training.selection import select_confident
+    from steelyard.training.sklearn_student import SklearnStudent
+    from steelyard.training.student import StudentTrainer
+    from steelyard.training.token_student import TokenStudent
+
+__all__ = [
+    "HeadStudent",
+    "Objective",
+    "ProbeStudent",
+    "SklearnStudent",
+    "SoftCrossEntropy",
+    "Student",
+    "StudentTrainer",
+    "TokenStudent",
+    "load_student",
+    "select_confident",
+    "soft_cross_entropy",
+    "soft_logistic_regression",
+]
+
+_HOME = {
+    "HeadStudent": "head",
+    "Objective": "objectives",
+    "ProbeStudent": "probe",
+    "SklearnStudent": "sklearn_student",
+    "SoftCrossEntropy": "objectives",
+    "Student": "base",
+    "StudentTrainer": "student",
+    "TokenStudent": "token_student",
+    "load_student": "base",
+    "select_confident": "selection",
+    "soft_cross_entropy": "objectives",
+    "soft_logistic_regression": "logistic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"steelyard.training.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'steelyard.training' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
