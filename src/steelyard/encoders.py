@@ -157,6 +157,7 @@ class TextEncoder:
         return {**self.__dict__, "_loaded": None}
 
     def folder_or_name(self) -> str:
+        """What transformers loads the model from: a hub name, or the folder of the packaged encoder."""
         return str(_offline_folder()) if self.name == OFFLINE else self.name
 
     def _load(self) -> tuple[Any, Any, str]:
