@@ -1,0 +1,245 @@
+"""MeTaL: source confusions from how often pairs of sources say things together, by least squares; rows do not enter the cost.
+
+Ratner, Hancock, Dunnmon, Sala, Pandey, Ré (2019), "Training Complex Models with Multi-Task Weak Supervision"; the solver is our own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from steelyard.errors import LabelModelError
+from steelyard.label_models.base import LabelModel, starting_prior
+from steelyard.label_models.posterior import log_posterior
+from steelyard.vote_statistics import Keep, VoteStatistics
+from steelyard.votes import Votes
+
+Array = NDArray[np.float64]
+_SMALLEST = 1e-6
+
+
+class MeTaL(LabelModel):
+    """Label model of pairwise moments: given the class, sources vote independently, so E[ψ_i ψ_jᵀ] = μ_i diag(p) μ_jᵀ for i ≠ j.
+
+    ψ_i is the one-hot vote of source i (abstaining is a symbol of its own), μ_i[l, k] = P(source i says l | class k), p the class prior.
+    With everything but μ_i fixed this is a linear regression; sources take turns until none moves (alternating least squares).
+    Equations are weighed by 1 / (expected count), so that rare votes are not drowned by frequent ones. A better-than-chance prior worth
+    `prior_strength` votes per symbol keeps rarely used symbols, and the roles of the classes, in place; gold rows are further equations.
+
+    Parameters
+    ----------
+    abstain : {"ignore", "model"}
+        Whether a silent source says nothing about a row, or its silence is evidence too.
+    class_prior : (k,) float array, optional
+        P(class). Otherwise from gold labels, else from the plurality votes: pairwise moments cannot tell it.
+    prior_accuracy : float in (0, 1)
+        Believed chance that a vote is right, before any evidence; the rest is spread by the class prior.
+    prior_strength : float ≥ 0
+        Votes per symbol that it takes to weigh as much as that belief.
+    max_iter, tol : int, float
+        Stop when no probability moves by more than `tol` in a sweep.
+
+    Notes
+    -----
+    Two classes are identified up to a swap, which the prior settles. With three or more classes pairwise moments leave a rotation
+    open; among equally good solutions the one nearest the prior is found. Gold rows close the gap; `DawidSkene`, which reads whole rows,
+    has none. Without three sources that overlap pairwise nothing can be learned: the prior is kept (a vote with equal accuracies) and a
+    warning given.
+
+    Examples
+    --------
+    >>> from steelyard import Votes
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.integers(0, 2, 5000)
+    >>> codes = np.where(rng.random((5000, 4)) < [0.9, 0.8, 0.7, 0.6], truth[:, None], 1 - truth[:, None])
+    >>> MeTaL().fit(Votes(codes, classes=["HAM", "SPAM"])).accuracies_.round(1).tolist()
+    [0.9, 0.8, 0.7, 0.6]
+    """
+
+    keep: ClassVar[Keep] = "moments"
+
+    def __init__(
+        self,
+        abstain: Literal["ignore", "model"] = "ignore",
+        class_prior: ArrayLike | None = None,
+        prior_accuracy: float = 0.7,
+        prior_strength: float = 100.0,
+        max_iter: int = 500,
+        tol: float = 1e-6,
+    ) -> None:
+        self.abstain = abstain
+        self.class_prior = class_prior
+        self.prior_accuracy = prior_accuracy
+        self.prior_strength = prior_strength
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _fit(self, statistics: VoteStatistics) -> None:
+        if self.abstain not in ("ignore", "model"):
+            raise LabelModelError(f"abstain must be 'ignore' or 'model', got '{self.abstain}'")
+        if not 0 < self.prior_accuracy < 1 or self.prior_strength < 0:
+            raise LabelModelError(
+                f"prior_accuracy must lie in (0, 1) and prior_strength be at least 0, got {self.prior_accuracy} and {self.prior_strength}"
+            )
+        prior, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
+        self.class_prior_ = prior
+        together = pair_frequencies(statistics)
+        shares = np.einsum("jaja->ja", together)
+        mu = believed_confusions(shares, prior, statistics.support, self.prior_accuracy)
+        if not three_sources_overlap(statistics):
+            warnings.warn(
+                "fewer than three sources overlap pairwise, so their accuracies cannot be learned from agreement; "
+                f"MeTaL weighs all votes with accuracy {self.prior_accuracy}",
+                stacklevel=3,
+            )
+            self.converged_, self.n_iter_ = True, 0
+        else:
+            belief = self.prior_strength / np.maximum(shares * statistics.n_rows, 1.0)
+            gold_shares, gold_weights = _gold_shares(statistics)
+            # With gold labels at hand the search begins where they point; it could stop at an exchange of classes otherwise.
+            trusted = statistics.gold_counts / (statistics.gold_counts + self.prior_strength + 1.0)
+            mu = (1 - trusted) * mu + trusted * gold_shares
+            mu, self.n_iter_, self.converged_ = alternating_least_squares(
+                together, mu, prior, belief, gold_shares, gold_weights, max_iter=self.max_iter, tol=self.tol
+            )
+            if not statistics.gold_counts.any():
+                mu = mu[:, :, _better_than_chance(mu, prior)]
+        self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
+
+    def _posterior(self, votes: Votes) -> NDArray[np.float32]:
+        tables = np.log(np.maximum(self.confusions_, _SMALLEST))
+        if self.abstain == "ignore":
+            tables[:, :, -1] = 0
+        return log_posterior(votes, tables, np.log(self.class_prior_.clip(_SMALLEST)))
+
+
+def alternating_least_squares(
+    together: Array,
+    start: Array,
+    prior: Array,
+    belief: Array,
+    gold_shares: Array,
+    gold_weights: Array,
+    *,
+    max_iter: int,
+    tol: float,
+) -> tuple[Array, int, bool]:
+    """Solve together[i, :, j, :] = μ_i diag(p) μ_jᵀ (i ≠ j) and shares = μ_i p for μ (m, S + 1, k).
+
+    Parameters
+    ----------
+    together : (m, S + 1, m, S + 1) float array
+        Share of rows on which source i says a and source j says b, abstaining last.
+    start : (m, S + 1, k) float array
+        Where to start, and the belief that `belief` (m, S + 1) weighs, relative to the evidence of all rows.
+    prior : (k,) float array
+    gold_shares, gold_weights : (m, S + 1, k), (k,) float arrays
+        Votes given the gold class, and gold rows per class as a share of all rows.
+
+    Returns
+    -------
+    (m, S + 1, k) confusions, sweeps made, whether they converged
+    """
+    m, s1, k = start.shape
+    shares = np.einsum("jaja->ja", together)
+    # Var(together[a, b]) ≈ shares[a]·shares[b] / n: each equation of source i is divided by the share of the other source's symbol.
+    weight = np.divide(1.0, shares, out=np.zeros_like(shares), where=shares > 0)
+    others = together.copy()
+    others[np.arange(m), :, np.arange(m), :] = 0
+    others = others.reshape(m, s1, m * s1)
+    mu = start.copy()
+    joint = mu * prior
+    weighted = weight[:, :, None] * joint
+    grams = np.einsum("jak,jal->jkl", weighted, joint)
+    total = grams.sum(axis=0) + np.outer(prior, prior)
+    ridge = np.einsum("ja,k->jak", belief, prior)
+    ridge_target = ridge * start + gold_weights * gold_shares
+    ridge_diagonal = (ridge + gold_weights)[:, :, :, None] * np.eye(k)
+    for sweep in range(1, max_iter + 1):
+        moved = 0.0
+        for i in range(m):
+            gram = total - grams[i]
+            target = others[i] @ weighted.reshape(m * s1, k) + np.outer(shares[i], prior)
+            solved = np.linalg.solve(gram + ridge_diagonal[i] + 1e-12 * np.eye(k), (target + ridge_target[i])[:, :, None])[:, :, 0]
+            # The overall shares are known far better than any pair, so they hold exactly (up to clipping).
+            solved += np.outer(shares[i], 1 - solved.sum(axis=0))
+            solved = np.maximum(solved + (shares[i] - solved @ prior)[:, None], _SMALLEST)
+            solved /= solved.sum(axis=0)
+            moved = max(moved, float(np.abs(solved - mu[i]).max()))
+            mu[i] = solved
+            joint[i] = solved * prior
+            weighted[i] = weight[i][:, None] * joint[i]
+            grams[i] = weighted[i].T @ joint[i]
+            total = gram + grams[i]
+        if moved < tol:
+            return mu, sweep, True
+    return mu, max_iter, False
+
+
+def believed_confusions(shares: Array, prior: Array, support: NDArray[np.bool_], accuracy: float) -> Array:
+    """(m, S + 1, k) confusions of sources whose votes are right with chance `accuracy`, given how often they say each symbol."""
+    among = support * prior
+    meant = np.divide(
+        among,
+        among.sum(axis=1, keepdims=True),
+        out=support / support.sum(axis=1, keepdims=True),
+        where=among.sum(axis=1, keepdims=True) > 0,
+    )
+    right = accuracy * meant + (1 - accuracy) * prior
+    mu = np.empty((*shares.shape, len(prior)))
+    mu[:, :-1] = shares[:, :-1, None] * right / np.maximum(prior, _SMALLEST)
+    # A symbol said more often than its class occurs cannot always be right: what exceeds one is scaled back.
+    mu[:, :-1] /= np.maximum(mu[:, :-1].sum(axis=1, keepdims=True), 1 - _SMALLEST)
+    mu[:, -1] = 1 - mu[:, :-1].sum(axis=1)
+    mu = np.maximum(mu, _SMALLEST)
+    return mu / mu.sum(axis=1, keepdims=True)
+
+
+def pair_frequencies(statistics: VoteStatistics) -> Array:
+    """(m, S + 1, m, S + 1) share of rows on which source i says a and source j says b; abstaining is the last symbol."""
+    m, s = statistics.n_sources, statistics.n_symbols
+    # Whole numbers until the end: a rounding error in place of "never silent" would become an equation of enormous weight.
+    counts = statistics.moments.pairs.reshape(m, s, m, s)
+    spoken = np.einsum("jaja->ja", counts)
+    silent = statistics.n_rows - spoken.sum(axis=1)
+    own = np.arange(m)
+    together = np.zeros((m, s + 1, m, s + 1), dtype=np.int64)
+    together[:, :s, :, :s] = counts
+    together[:, :s, :, s] = spoken[:, :, None] - counts.sum(axis=3)
+    together[:, s, :, :s] = spoken[None] - counts.sum(axis=1)
+    together[:, s, :, s] = silent[None, :] - together[:, :s, :, s].sum(axis=1)
+    together[own, :, own, :] = 0
+    together[own[:, None], np.arange(s), own[:, None], np.arange(s)] = spoken
+    together[own, s, own, s] = silent
+    return together / statistics.n_rows
+
+
+def three_sources_overlap(statistics: VoteStatistics) -> bool:
+    """Whether some three sources vote together in pairs: the least from which accuracies can be learned without gold labels."""
+    m, s = statistics.n_sources, statistics.n_symbols
+    overlap = statistics.moments.pairs.reshape(m, s, m, s).sum(axis=(1, 3)) > 0
+    np.fill_diagonal(overlap, False)
+    linked = overlap.astype(np.float64)
+    return bool(statistics.gold_counts.any() or (linked @ linked * linked).any())
+
+
+def _gold_shares(statistics: VoteStatistics) -> tuple[Array, Array]:
+    m, s, k = statistics.n_sources, statistics.n_symbols, statistics.n_classes
+    known = statistics.gold_counts.astype(np.float64)
+    given_class = np.zeros((m, s + 1, k))
+    given_class[:, :s] = (statistics.moments.gold_columns / np.maximum(known, 1)[:, None]).T.reshape(m, s, k)
+    given_class[:, s] = 1 - given_class[:, :s].sum(axis=1)
+    return given_class, known / statistics.n_rows
+
+
+def _better_than_chance(mu: Array, prior: Array) -> NDArray[np.intp]:
+    """The order of the classes in which votes are right most often; only classes with the same prior may change places."""
+    k = len(prior)
+    right = (mu[:, :k] * prior).sum(axis=0)
+    # A forbidden exchange costs more than any assignment can gain.
+    right = np.where(np.isclose(prior[:, None], prior[None, :], rtol=1e-9, atol=0), right, -1e6)
+    return np.asarray(linear_sum_assignment(-right)[1])

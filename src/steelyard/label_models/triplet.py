@@ -1,0 +1,214 @@
+"""TripletModel: source accuracies in closed form. What three sources share pairwise tells how much each of them knows about the class.
+
+Fu, Chen, Sala, Hooper, Fatahalian, Ré (2020), "Fast and Three-rious: Speeding Up Weak Supervision with Triplet Methods"; the
+class-conditional variant, which does not assume equal accuracy on both classes, is our own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from steelyard.errors import LabelModelError
+from steelyard.label_models.base import LabelModel, starting_prior
+from steelyard.label_models.metal import believed_confusions, pair_frequencies, three_sources_overlap
+from steelyard.label_models.posterior import log_posterior
+from steelyard.vote_statistics import Keep, VoteStatistics
+from steelyard.votes import Votes
+
+Array = NDArray[np.float64]
+_SMALLEST = 1e-6
+_REST_ROUNDS = 10
+
+
+class TripletModel(LabelModel):
+    r"""Closed-form label model. Class c is set against the rest: v_i = +1 for a vote on c, -1 on another class, 0 when abstaining.
+
+    *class-conditional* (default). Cov(v_i, v_j) = p (1 - p) b_i b_j with b_i = E[v_i | c] - E[v_i | rest], p = P(c), hence
+    |b_i| = median over pairs (j, l) of sqrt(|C_ij C_il / C_jl| / (p (1 - p))). With b known, every symbol a of every source follows:
+    P(i says a | c) = P(i says a) + (1 - p) Σ_j Cov(1[i says a], v_j) b_j / (p (1 - p) Σ_j b_j²), j ≠ i. Silence may depend on the class.
+
+    *symmetric* (FlyingSquid). E[v_i v_j] = a_i a_j with a_i = E[v_i Y]: equally accurate on both classes, silent independently of them.
+
+    Signs follow the leading eigenvector of the pairwise table: most sources are taken to be better than chance.
+
+    Parameters
+    ----------
+    variant : {"class-conditional", "symmetric"}
+    abstain : {"ignore", "model"}
+        Whether a silent source says nothing about a row, or its silence is evidence too.
+    class_prior : (k,) float array, optional
+        P(class). Otherwise from gold labels, else from the plurality votes: pairwise moments cannot tell it.
+    prior_accuracy, prior_strength : float, float
+        Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place.
+
+    Notes
+    -----
+    With more than two classes the rest is itself a mixture, whose own covariance is taken out from the previous solution in a few rounds
+    (class-conditional), and the rows P(· | c) of all classes make one confusion matrix, so posteriors need no one-vs-rest softmax.
+    Without three sources that overlap pairwise the belief is kept (a vote with equal accuracies) and a warning given.
+
+    Examples
+    --------
+    >>> from steelyard import Votes
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.integers(0, 2, 5000)
+    >>> codes = np.where(rng.random((5000, 4)) < [0.9, 0.8, 0.7, 0.6], truth[:, None], 1 - truth[:, None])
+    >>> TripletModel().fit(Votes(codes, classes=["HAM", "SPAM"])).accuracies_.round(1).tolist()
+    [0.9, 0.8, 0.7, 0.6]
+    """
+
+    keep: ClassVar[Keep] = "moments"
+
+    def __init__(
+        self,
+        variant: Literal["class-conditional", "symmetric"] = "class-conditional",
+        abstain: Literal["ignore", "model"] = "ignore",
+        class_prior: ArrayLike | None = None,
+        prior_accuracy: float = 0.7,
+        prior_strength: float = 30.0,
+    ) -> None:
+        self.variant = variant
+        self.abstain = abstain
+        self.class_prior = class_prior
+        self.prior_accuracy = prior_accuracy
+        self.prior_strength = prior_strength
+
+    def _fit(self, statistics: VoteStatistics) -> None:
+        if self.variant not in ("class-conditional", "symmetric"):
+            raise LabelModelError(f"variant must be 'class-conditional' or 'symmetric', got '{self.variant}'")
+        if self.abstain not in ("ignore", "model"):
+            raise LabelModelError(f"abstain must be 'ignore' or 'model', got '{self.abstain}'")
+        if not 0 < self.prior_accuracy < 1 or self.prior_strength < 0:
+            raise LabelModelError(
+                f"prior_accuracy must lie in (0, 1) and prior_strength be at least 0, got {self.prior_accuracy} and {self.prior_strength}"
+            )
+        self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
+        together = pair_frequencies(statistics)
+        shares = np.einsum("jaja->ja", together)
+        believed = believed_confusions(shares, self.class_prior_, statistics.support, self.prior_accuracy)
+        if statistics.n_classes == 1 or not three_sources_overlap(statistics):
+            warnings.warn(
+                "fewer than three sources overlap pairwise, so their accuracies cannot be learned from agreement; "
+                f"TripletModel weighs all votes with accuracy {self.prior_accuracy}",
+                stacklevel=4,
+            )
+            mu = believed
+        else:
+            solve = class_conditional_triplets if self.variant == "class-conditional" else symmetric_triplets
+            solved = solve(together, self.class_prior_, statistics.support, statistics.n_rows)
+            mu = self._with_belief(solved, believed, shares, statistics)
+        self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
+
+    def _with_belief(self, solved: Array, believed: Array, shares: Array, statistics: VoteStatistics) -> Array:
+        """Average of moments (one count per vote), belief (`prior_strength` counts) and gold rows (one count each)."""
+        m, s, k = statistics.n_sources, statistics.n_symbols, statistics.n_classes
+        votes = (shares * statistics.n_rows)[:, :, None]
+        gold = np.zeros((m, s + 1, k))
+        gold[:, :s] = statistics.moments.gold_columns.T.reshape(m, s, k)
+        gold[:, s] = statistics.gold_counts - gold[:, :s].sum(axis=1)
+        mixed = votes * solved + self.prior_strength * believed + gold
+        mixed /= np.maximum(votes + self.prior_strength + statistics.gold_counts, 1.0)
+        mixed = np.maximum(mixed, _SMALLEST)
+        return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+
+    def _posterior(self, votes: Votes) -> NDArray[np.float32]:
+        tables = np.log(np.maximum(self.confusions_, _SMALLEST))
+        if self.abstain == "ignore":
+            tables[:, :, -1] = 0
+        return log_posterior(votes, tables, np.log(self.class_prior_.clip(_SMALLEST)))
+
+
+def class_conditional_triplets(together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int) -> Array:
+    """(m, S + 1, k) confusions from pair frequencies (m, S + 1, m, S + 1), each class against the rest."""
+    m, k = len(together), len(prior)
+    shares = np.einsum("jaja->ja", together)
+    covariance = together - shares[:, :, None, None] * shares[None, None]
+    covariance[np.arange(m), :, np.arange(m), :] = 0
+    mu = np.repeat(shares[:, :, None], k, axis=2)
+    for _ in range(1 if k == 2 else _REST_ROUNDS):
+        solved = np.empty_like(mu)
+        for c in range(k):
+            p = min(max(prior[c], 1e-6), 1 - 1e-6)
+            value = _against_the_rest(support, c)
+            to_value = covariance @ value
+            if k > 2:
+                to_value -= _covariance_within_rest(mu, prior, c, value)
+            between = np.einsum("iaj,a->ij", to_value, value)
+            spread = np.sqrt(np.maximum(shares @ value**2 - (shares @ value) ** 2, 0))
+            strength = _triplet_medians(between, _noise(spread, n_rows)) / np.sqrt(p * (1 - p))
+            # Votes lie in [-1, 1], so knowing the class cannot move their mean by more than 2.
+            strength = np.clip(strength, -2, 2)
+            weight = strength[None, :] * (1 - np.eye(m))
+            power = p * (1 - p) * (weight**2).sum(axis=1)
+            shift = np.einsum("iaj,ij->ia", to_value, weight) / np.maximum(power, 1e-12)[:, None]
+            solved[:, :, c] = shares + (1 - p) * shift * (power > 1e-12)[:, None]
+            if k == 2:
+                solved[:, :, 1 - c] = shares - p * shift * (power > 1e-12)[:, None]
+                break
+        mu = np.maximum(solved, _SMALLEST)
+        mu /= mu.sum(axis=1, keepdims=True)
+    return mu
+
+
+def symmetric_triplets(together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int) -> Array:
+    """(m, S + 1, k) confusions when a source is equally accurate on a class and on the rest, and silent independently of both."""
+    shares = np.einsum("jaja->ja", together)
+    m, s1 = shares.shape
+    mu = np.empty((m, s1, len(prior)))
+    for c, p in enumerate(prior):
+        value = _against_the_rest(support, c)
+        products = np.einsum("iajb,a,b->ij", together, value, value)
+        np.fill_diagonal(products, 0)
+        agreement = _triplet_medians(products, _noise(np.sqrt(shares @ value**2), n_rows))
+        for_class, silent = shares @ (value > 0), shares @ (value == 0)
+        agree = (1 + np.clip(agreement, -1, 1) - silent) / 2
+        # The joint table of (v, Y) has one free cell once P(v), P(Y), P(vY) and P(v = 0, Y) = P(v = 0) P(Y) are known.
+        hit = np.clip((for_class + agree - (1 - silent) * (1 - p)) / 2, 0, np.minimum(for_class, p * (1 - silent)))
+        miss = p * (1 - silent) - hit
+        within = [np.where(side, shares, 0) for side in (value > 0, value < 0, value == 0)]
+        parts = [w / np.maximum(w.sum(axis=1, keepdims=True), 1e-12) for w in within]
+        mu[:, :, c] = parts[0] * (hit / p)[:, None] + parts[1] * (miss / p)[:, None] + parts[2] * silent[:, None]
+    mu = np.maximum(mu, _SMALLEST)
+    return np.asarray(mu / mu.sum(axis=1, keepdims=True))
+
+
+def _against_the_rest(support: NDArray[np.bool_], c: int) -> Array:
+    """(S + 1,) +1 for a symbol that names class c alone, -1 for one that excludes it, 0 for abstaining and for parents of c."""
+    value = np.where(support[:, c], np.where(support.sum(axis=1) == 1, 1.0, 0.0), -1.0)
+    return np.append(value, 0.0)
+
+
+def _covariance_within_rest(mu: Array, prior: Array, c: int, value: Array) -> Array:
+    """(m, S + 1, m) covariance of symbols with values v_j that comes from the classes other than c."""
+    rest = np.delete(np.arange(len(prior)), c)
+    weight = prior[rest] / max(float(prior[rest].sum()), 1e-12)
+    symbols = mu[:, :, rest] - (mu[:, :, rest] @ weight)[:, :, None]
+    values = np.einsum("jar,a->jr", symbols, value)
+    return np.asarray(np.einsum("iar,jr,r->iaj", symbols, values, prior[rest]))
+
+
+def _triplet_medians(pairs: Array, noise: Array) -> Array:
+    """(m,) signed loadings x with pairs[i, j] ≈ x_i x_j off the diagonal: medians over all triplets whose denominator is above noise."""
+    m = len(pairs)
+    usable = np.abs(pairs) > noise
+    np.fill_diagonal(usable, False)
+    size = np.abs(pairs)
+    loadings = np.zeros(m)
+    for i in range(m):
+        inner = usable.copy()
+        inner[i, :] = inner[:, i] = False
+        first, second = np.nonzero(np.triu(inner, 1))
+        if len(first):
+            loadings[i] = np.sqrt(np.median(size[i, first] * size[i, second] / size[first, second]))
+    leading = np.linalg.eigh(pairs)[1][:, -1]
+    sign = np.where(leading * np.sign(leading.sum() or 1.0) < 0, -1.0, 1.0)
+    return sign * loadings
+
+
+def _noise(spread: Array, n_rows: int) -> Array:
+    """(m, m) two standard errors of a covariance of unrelated sources."""
+    return np.asarray(2 * np.outer(spread, spread) / np.sqrt(n_rows))

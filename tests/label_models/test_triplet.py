@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steelyard import Votes, VoteStatistics
+from steelyard.errors import LabelModelError
+from steelyard.label_models import MajorityVote, TripletModel
+from steelyard.label_models.metal import pair_frequencies
+from steelyard.label_models.triplet import class_conditional_triplets, symmetric_triplets
+from tests.label_models.test_metal import planted
+
+
+def exact_three(right_on_a: list[float], right_on_b: list[float], prior: list[float]) -> Votes:
+    """Three sources, every pattern as often as expected among a million rows."""
+    rows, counts = [], []
+    for row in np.ndindex(2, 2, 2):
+        chance = prior[0] * np.prod([r if v == 0 else 1 - r for r, v in zip(right_on_a, row, strict=True)])
+        chance += prior[1] * np.prod([r if v == 1 else 1 - r for r, v in zip(right_on_b, row, strict=True)])
+        rows.append(row)
+        counts.append(round(chance * 1_000_000))
+    return Votes(np.repeat(np.array(rows), counts, axis=0), classes=["a", "b"])
+
+
+def test_three_sources_by_hand() -> None:
+    """a_i = sqrt(E[v1 v2] E[v1 v3] / E[v2 v3]): accuracies .9, .8, .7 are E[v Y] = .8, .6, .4, whose products are .48, .32, .24."""
+    votes = exact_three([0.9, 0.8, 0.7], [0.9, 0.8, 0.7], [0.5, 0.5])
+    signs = 1 - 2 * votes.codes.astype(float)
+    assert [(signs[:, i] * signs[:, j]).mean().round(4) for i, j in ((0, 1), (0, 2), (1, 2))] == [0.48, 0.32, 0.24]
+    for variant in ("symmetric", "class-conditional"):
+        model = TripletModel(variant, class_prior=[0.5, 0.5], prior_strength=0).fit(votes)
+        np.testing.assert_allclose(model.accuracies_, [0.9, 0.8, 0.7], atol=1e-4)
+
+
+def test_unequal_accuracies_need_the_class_conditional_variant() -> None:
+    votes = exact_three([0.95, 0.9, 0.7], [0.6, 0.7, 0.8], [0.7, 0.3])
+    model = TripletModel(class_prior=[0.7, 0.3], prior_strength=0).fit(votes)
+    np.testing.assert_allclose(model.confusions_[:, 0, 0], [0.95, 0.9, 0.7], atol=1e-4)
+    np.testing.assert_allclose(model.confusions_[:, 1, 1], [0.6, 0.7, 0.8], atol=1e-4)
+    symmetric = TripletModel("symmetric", class_prior=[0.7, 0.3], prior_strength=0).fit(votes)
+    assert np.abs(symmetric.confusions_[:, 1, 1] - [0.6, 0.7, 0.8]).max() > 0.04
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_planted_confusions_are_recovered(k: int) -> None:
+    votes, _, prior, confusions = planted(200_000, 8, k, seed=1, even=k > 2)
+    assert np.abs(TripletModel(class_prior=prior).fit(votes).confusions_ - confusions).max() < 0.02
+
+
+def test_a_source_worse_than_chance_is_turned_round() -> None:
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 2, 20_000)
+    codes = np.where(rng.random((20_000, 5)) < [0.85, 0.8, 0.75, 0.7, 0.2], y[:, None], 1 - y[:, None])
+    votes = Votes(codes, classes=["a", "b"])
+    for variant in ("symmetric", "class-conditional"):
+        model = TripletModel(variant).fit(votes)
+        assert model.accuracies_[4] < 0.3
+        assert model.score(votes, y) > MajorityVote().fit(votes).score(votes, y)
+
+
+def test_tables_are_distributions_on_moments_no_model_could_give() -> None:
+    rng = np.random.default_rng(3)
+    votes = Votes(rng.integers(-1, 3, (12, 6)), classes=["a", "b", "c"])
+    together = pair_frequencies(VoteStatistics.from_votes(votes, keep="moments"))
+    for solve in (class_conditional_triplets, symmetric_triplets):
+        mu = solve(together, np.array([0.98, 0.01, 0.01]), votes.support, 12)
+        assert np.isfinite(mu).all()
+        assert (mu > 0).all()
+        np.testing.assert_allclose(mu.sum(axis=1), 1)
+
+
+def test_too_few_overlapping_sources_warn_and_vote() -> None:
+    votes = Votes([[0, 1], [1, 1], [0, 0], [-1, 1]] * 5, classes=["a", "b"])
+    with pytest.warns(UserWarning, match="fewer than three sources"):
+        model = TripletModel(class_prior=[0.5, 0.5]).fit(votes)
+    np.testing.assert_allclose(model.predict_proba(votes)[0], [0.5, 0.5], atol=0.2)
+
+
+def test_unknown_variant() -> None:
+    with pytest.raises(LabelModelError, match="variant"):
+        TripletModel("other").fit(Votes([[0, 1, 0]], classes=["a", "b"]))  # type: ignore[arg-type]
