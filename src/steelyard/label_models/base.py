@@ -233,20 +233,23 @@ def checked_prior(class_prior: ArrayLike | None, k: int) -> NDArray[np.float64] 
     return prior / prior.sum()
 
 
-def starting_prior(class_prior: ArrayLike | None, statistics: VoteStatistics) -> tuple[NDArray[np.float64], str]:
-    """The class prior before any model is fitted, and where it comes from: given, else gold labels, else the plurality votes.
+def starting_prior(
+    class_prior: ArrayLike | None, statistics: VoteStatistics, otherwise: Literal["plurality", "uniform"] = "plurality"
+) -> tuple[NDArray[np.float64], str]:
+    """The class prior before any model is fitted, and where it comes from: given, else gold labels, else as `otherwise` says.
 
     Counts are smoothed by one row per class, so that no class is impossible because few rows named it.
     """
-    given = checked_prior(class_prior, statistics.n_classes)
+    k = statistics.n_classes
+    given = checked_prior(class_prior, k)
     if given is not None:
         return given, "given"
-    for counts, source in ((statistics.gold_counts, "gold"), (statistics.plurality, "plurality")):
-        # A handful of gold rows says little about the prior; ten per class is where its error falls under that of biased votes.
-        if counts.sum() >= (10 * statistics.n_classes if source == "gold" else 1):
-            smoothed = counts + 1.0
-            return smoothed / smoothed.sum(), source
-    return np.full(statistics.n_classes, 1 / statistics.n_classes), "uniform"
+    # A handful of gold rows says little about the prior; ten per class is where its error falls under that of biased votes.
+    if statistics.gold_counts.sum() >= 10 * k:
+        return (statistics.gold_counts + 1.0) / (statistics.gold_counts + 1.0).sum(), "gold"
+    if otherwise == "plurality" and statistics.plurality.any():
+        return (statistics.plurality + 1.0) / (statistics.plurality + 1.0).sum(), "plurality"
+    return np.full(k, 1 / k), "uniform"
 
 
 def vote_accuracies(confusions: NDArray[np.float64], prior: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:
