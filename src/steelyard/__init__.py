@@ -33,7 +33,7 @@ _HOMES = {
     "performance_gap_recovered": "evaluation",
     "write_report": "report",
 }
-_ROOMS = ("datasets", "encoders", "engines", "evaluation", "label_models", "recipes", "report", "sources", "training")
+_ROOMS = ("datasets", "encoders", "engines", "evaluation", "jobs", "label_models", "recipes", "report", "sources", "training")
 
 __all__ = [
     "ABSTAIN",

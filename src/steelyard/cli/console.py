@@ -1,0 +1,102 @@
+"""How commands speak: results to stdout (or JSON for machines), everything else to stderr, one sentence for a user's mistake."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from steelyard.result import Result
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines, and nothing else.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")]
+
+INTERRUPTED = 130
+
+
+def guarded(interrupted: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Turn a user's mistake into one sentence and exit code 1, and Ctrl-C into the given sentence and exit code 130.
+
+    Examples
+    --------
+    >>> @guarded("Stopped.")
+    ... def command() -> None:
+    ...     raise ValueError("a bug keeps its traceback")
+    >>> command()
+    Traceback (most recent call last):
+    ValueError: a bug keeps its traceback
+    """
+
+    def decorate(command: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(command)
+        def run(*arguments: P.args, **options: P.kwargs) -> R:
+            from steelyard.errors import SteelyardError
+
+            try:
+                return command(*arguments, **options)
+            except (SteelyardError, OSError) as error:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                typer.echo(f"steelyard: {error}", err=True)
+                raise typer.Exit(1) from None
+            except KeyboardInterrupt:
+                typer.echo(f"\nsteelyard: {interrupted}", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+
+        return run
+
+    return decorate
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Tell the user what happened, on stderr, unless nothing was to be said."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def show(result: Result, *, as_json: bool, quiet: bool) -> None:
+    """Print a result: as JSON, as tables, or not at all."""
+    if as_json:
+        print_json(result.to_dict())
+    elif not quiet:
+        from steelyard.report import print_result
+
+        print_result(result)
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON to stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def write_report_to(path: str | None, result: Result, *, quiet: bool) -> None:
+    """Write the HTML page if one was asked for."""
+    if path is not None:
+        from steelyard.report import write_report
+
+        write_report(result, path)
+        say(f"report written to {path}", quiet=quiet)
+
+
+@contextmanager
+def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr that is moved by calling it with (done, total); None where no bar is wanted or stderr is no terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
