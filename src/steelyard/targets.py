@@ -132,5 +132,6 @@ def _checked_probabilities(probabilities: ArrayLike, k: int) -> NDArray[np.float
     bad |= np.abs(total - 1) > 1e-3
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise TargetsError(f"row {row} is not a probability distribution: {array[row].tolist()}; rows must be non-negative and sum to 1")
+        shown = ", ".join(f"{p:.6g}" for p in array[row])
+        raise TargetsError(f"row {row} is not a probability distribution: [{shown}]; rows must be non-negative and sum to 1")
     return array / total[:, None] if len(array) else array

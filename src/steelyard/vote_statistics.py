@@ -54,7 +54,7 @@ class VoteStatistics:
     >>> votes = Votes([[0, 1], [0, 1], [1, -1]], classes=["a", "b"])
     >>> whole = VoteStatistics.from_votes(votes)
     >>> whole.counts.tolist()
-    [1, 2]
+    [2, 1]
     >>> whole == VoteStatistics.from_votes(votes[:1]) + VoteStatistics.from_votes(votes[1:])
     True
     """

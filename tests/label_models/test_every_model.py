@@ -67,3 +67,11 @@ class TestErrors:
         votes, _ = simulate(60, 3, 2, seed=0)
         with pytest.raises(LabelModelError, match="sum to 1"):
             clone(model).set_params(class_prior=[0.9, 0.9]).fit(votes)
+
+
+def test_a_parent_vote_is_shared_by_the_classes_below_it() -> None:
+    votes = Votes([[3, 2], [3, 0], [3, -1]], classes=["dog", "cat", "trout"], hierarchy={"mammal": ["dog", "cat"]})
+    shares = MajorityVote().fit(votes).predict_proba(votes)
+    np.testing.assert_allclose(shares, [[0.25, 0.25, 0.5], [0.75, 0.25, 0], [0.5, 0.5, 0]])
+    sure = Votes(votes.codes, classes=votes.classes, hierarchy=votes.hierarchy, confidences=np.ones((3, 2)))
+    np.testing.assert_allclose(MajorityVote().fit(sure).predict_proba(sure), shares)

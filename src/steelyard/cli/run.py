@@ -78,10 +78,10 @@ def recipe_app(recipe: Any) -> typer.Typer:
 
 
 def _option(field: dataclasses.Field[Any], kind: Any, text: str) -> inspect.Parameter:
-    default = field.default if field.default is not dataclasses.MISSING else None
+    default = field.default if field.default is not dataclasses.MISSING else inspect.Parameter.empty
     if _is_tuple(kind):
         text += " (a number of seeds, or seeds separated by commas)" if field.name == "seeds" else " (separated by commas)"
-        default = None if default is None else ",".join(str(value) for value in default)
+        default = ",".join(str(value) for value in default) if isinstance(default, tuple) else None
         kind = str | None
     annotation = Annotated[kind, typer.Option(f"--{field.name.replace('_', '-')}", help=text.strip())]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from steelyard.datasets.dataset import Dataset, decode_labels, encode_labels
-from steelyard.datasets.from_table import from_table, text_column
+from steelyard.datasets.from_table import from_table, input_columns, text_column
 from steelyard.datasets.registry import Card, find, names
 from steelyard.datasets.resolve import DataFile, locate
 from steelyard.datasets.tables import SUFFIXES, TableFile, read_table
@@ -26,6 +26,7 @@ __all__ = [
     "decode_labels",
     "encode_labels",
     "from_table",
+    "input_columns",
     "list",
     "load",
     "read_table",

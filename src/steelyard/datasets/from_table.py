@@ -65,6 +65,27 @@ def from_table(
     )
 
 
+def input_columns(table: pl.DataFrame, *, without: tuple[str, ...], where: str) -> str | tuple[str, ...]:
+    """What a student reads when nothing is named: the text column if there is one, else every numeric column.
+
+    Raises
+    ------
+    DataError
+        The table has neither text nor numbers besides the columns in `without`.
+
+    Examples
+    --------
+    >>> input_columns(pl.DataFrame({"age": [30], "income": [1.5], "label": [0]}), without=("label",), where="the table")
+    ('age', 'income')
+    """
+    if any(kind == pl.String and name not in without for name, kind in table.schema.items()):
+        return text_column(table, without=without, where=where)
+    numbers = tuple(name for name, kind in table.schema.items() if kind.is_numeric() and name not in without)
+    if not numbers:
+        raise DataError(f"{where} has neither a text nor a numeric column to learn from; its columns are {', '.join(table.columns)}")
+    return numbers
+
+
 def text_column(table: pl.DataFrame, *, without: tuple[str, ...], where: str) -> str:
     """The column to read when none is named: ``text``, else the string column with the longest texts.
 

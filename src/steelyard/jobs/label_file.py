@@ -94,7 +94,7 @@ def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -
         raise ConfigError(f"the labels are written as Parquet; name the output '{Path(config.output).with_suffix('.parquet')}'")
     if config.gold is not None:
         table.require(config.gold)
-    for column in _new_columns(config.prefix, classes):
+    for column in label_columns(config.prefix, classes):
         if column in table.schema:
             raise DataError(f"data file '{config.data}' has a column '{column}' already; choose other names with --prefix weak_")
     result = Result("label", dataclasses.asdict(config))
@@ -161,7 +161,8 @@ def read_labels(path: str) -> tuple[pl.DataFrame, Targets, str]:
     return rows, Targets(probabilities, classes=classes).take(np.flatnonzero(rows[f"{prefix}n_votes"].to_numpy() > 0)), prefix
 
 
-def _new_columns(prefix: str, classes: tuple[str, ...]) -> list[str]:
+def label_columns(prefix: str, classes: tuple[str, ...]) -> list[str]:
+    """Names of the columns that labelling adds: label, confidence, number of votes, and a probability per class."""
     return [f"{prefix}{name}" for name in ("label", "confidence", "n_votes", *(f"p_{name}" for name in classes))]
 
 
@@ -169,7 +170,7 @@ def _write(
     config: LabelFile, table: TableFile, votes: Votes, model: LabelModel, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> None:
     """Write the original columns and the labels slice by slice, so that a table larger than memory passes through."""
-    names = _new_columns(config.prefix, votes.classes)
+    names = label_columns(config.prefix, votes.classes)
     about = {"classes": list(votes.classes), "prefix": config.prefix, "label_model": type(model).__name__, "sources": list(votes.sources)}
     counts = (votes.csr.indptr[1:] - votes.csr.indptr[:-1]).astype(np.int32)
     with atomic_path(config.output) as temporary:

@@ -75,8 +75,11 @@ def load_sources(path: str | os.PathLike[str]) -> SourcesFile:
     module = _run(path, text)
     found = getattr(module, "sources", None)
     if isinstance(found, ModuleType) or found is None:
-        found = [value for value in vars(module).values() if isinstance(value, Source)]
-        found = list({id(source): source for source in found}.values())
+        variables = {name: value for name, value in vars(module).items() if isinstance(value, Source)}
+        for name, source in variables.items():
+            if source.named_by_default:
+                source.name, source.named_by_default = name, False
+        found = list({id(source): source for source in variables.values()}.values())
     if not found:
         raise SourceError(
             f"sources file '{path}' defines no source; write for example: spam = sy.keywords(['subscribe'], on='text', label='SPAM')"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from steelyard.datasets import Dataset, TableFile, decode_labels, encode_labels, text_column
+from steelyard.datasets import Dataset, TableFile, decode_labels, encode_labels, input_columns
 from steelyard.errors import ConfigError, DataError
-from steelyard.jobs.label_file import read_labels
+from steelyard.jobs.label_file import label_columns, read_labels
 from steelyard.jobs.students import make_student
 from steelyard.jobs.weighing import add_scores, prediction_artifacts
 from steelyard.result import Result
@@ -36,7 +36,7 @@ class TrainFile:
     tune : str
         How an encoder learns: full, lora or probe.
     on : str, optional
-        The text column; ``text`` or the longest one when left out.
+        The text column, or feature columns separated by commas; left out: ``text`` or the longest text, else every numeric column.
     label : str, optional
         Column of hard labels, for a file that was not written by ``steelyard label``.
     gold : str, optional
@@ -119,10 +119,10 @@ def _finished(output: Path, key: str) -> Result | None:
 
 
 def _lessons(config: TrainFile) -> tuple[pl.DataFrame, Targets, tuple[str, ...]]:
-    """The table, the targets of its rows, and the columns that are labels rather than text."""
+    """The table, the targets of its rows, and the columns that are labels rather than inputs, the hard label first."""
     if config.label is None:
         rows, targets, prefix = read_labels(config.labels)
-        return rows, targets, (f"{prefix}label",)
+        return rows, targets, tuple(label_columns(prefix, targets.classes))
     table = TableFile(config.labels)
     table.require(config.label)
     rows = table.read()
@@ -134,7 +134,8 @@ def _lessons(config: TrainFile) -> tuple[pl.DataFrame, Targets, tuple[str, ...]]
 def _dataset(config: TrainFile, rows: pl.DataFrame, targets: Targets, hidden: tuple[str, ...]) -> Dataset:
     where = f"data file '{config.labels}'"
     labels = (*hidden, *([config.gold] if config.gold else []))
-    on = config.on or text_column(rows, without=labels, where=where)
+    named = tuple(config.on.split(",")) if config.on else None
+    on = named[0] if named and len(named) == 1 else named or input_columns(rows, without=labels, where=where)
     return Dataset(where, {"train": rows.with_columns(pl.col(hidden[0]).cast(pl.String))}, targets.classes, on, label=hidden[0])
 
 

@@ -161,6 +161,12 @@ class LabelModel(BaseEstimator):
         if not isinstance(votes, Votes):
             votes = Votes(votes, classes=self.classes_, sources=self.sources_, hierarchy=self._hierarchy())
         if votes.sources != self.sources_ or votes.symbols != self.classes_ + self.parents_:
+            missing = [name for name in self.sources_ if name not in votes.sources]
+            if missing and votes.symbols == self.classes_ + self.parents_:
+                raise LabelModelError(
+                    f"votes do not match the model: it was fitted with source '{missing[0]}', which they lack; "
+                    f"their sources are {', '.join(votes.sources)}"
+                )
             raise LabelModelError(
                 f"votes of {votes.n_sources} sources on classes {', '.join(votes.symbols)} do not match the {len(self.sources_)} sources "
                 f"and classes {', '.join(self.classes_ + self.parents_)} the model was fitted on"

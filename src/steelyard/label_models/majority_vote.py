@@ -29,8 +29,9 @@ class MajorityVote(LabelModel):
 
     Notes
     -----
-    Confidences c_ij of the votes multiply the weights. Nothing is estimated from the votes but the prior; `confusions_` and
-    `accuracies_` measure agreement with the plurality vote (gold rows count with their label), the source's own vote included.
+    A vote for a parent is shared evenly by the classes below it. Confidences c_ij of the votes multiply the weights. Nothing is estimated
+    from the votes but the prior; `confusions_` and `accuracies_` measure agreement with the plurality vote (gold rows count with
+    their label), the source's own vote included.
 
     Examples
     --------
@@ -56,7 +57,7 @@ class MajorityVote(LabelModel):
 
     def _posterior(self, votes: Votes) -> NDArray[np.float32]:
         tables = np.zeros((votes.n_sources, votes.n_classes, len(votes.support) + 1))
-        tables[:, :, :-1] = self.weights_[:, None, None] * votes.support.T
+        tables[:, :, :-1] = self.weights_[:, None, None] * _shares(votes.support).T
         shares = np.empty((votes.n_rows, votes.n_classes), dtype=np.float32)
 
         def finish(start: int, stop: int, block: NDArray[np.float64]) -> None:
@@ -75,9 +76,14 @@ class MajorityVote(LabelModel):
         return shares
 
 
+def _shares(support: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(S, k) how a vote for each symbol is divided: whole for a class, evenly among the classes below a parent."""
+    return np.asarray(support / support.sum(axis=1, keepdims=True))
+
+
 def _confident_scores(votes: Votes, weights: NDArray[np.float64], finish: Callable[[int, int, NDArray[np.float64]], None]) -> None:
     """Votes count for their source's weight times their own confidence."""
-    support = votes.support.astype(np.float64)
+    support = _shares(votes.support)
     for start in range(0, votes.n_rows, BLOCK):
         part = votes.take(slice(start, start + BLOCK))
         matrix = part.csr

@@ -135,7 +135,7 @@ def select(
 def _default_candidates(votes: Votes) -> list[LabelModel]:
     if _is_tagging(votes):
         return [SequenceHMM()]
-    return [DawidSkene(abstain="model"), MeTaL(), *([TripletModel()] if votes.n_classes == 2 else [])]
+    return [DawidSkene(), MeTaL(), *([TripletModel()] if votes.n_classes == 2 else [])]
 
 
 def _is_tagging(votes: Votes) -> bool:

@@ -59,7 +59,7 @@ class WeakSupervision:
         A student whose training involves chance is trained once for each; others once.
     """
 
-    data: str = "docstrings"
+    data: str
     sources: str = PUBLISHED
     label_model: str = "select"
     student: str = "logistic"

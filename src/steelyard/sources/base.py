@@ -150,6 +150,8 @@ class Source(ABC):
     labels: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
     preprocessors: tuple[Preprocessor, ...] = ()
+    #: Whether the name was made up from the source's arguments; a sources file then calls it by its variable.
+    named_by_default: bool = False
 
     def fit(self, data: pl.DataFrame) -> None:  # noqa: B027 - learning is optional, most sources have nothing to learn
         """Learn from the whole data before voting; ``apply`` calls it once. Most sources learn nothing."""

@@ -24,8 +24,9 @@ class ExpressionSource(Source):
     array([-1,  0, -1], dtype=int8)
     """
 
-    def __init__(self, condition: pl.Expr, *, label: str, name: str) -> None:
+    def __init__(self, condition: pl.Expr, *, label: str, name: str, named_by_default: bool = False) -> None:
         self.condition, self.label, self.name = condition, label, name
+        self.named_by_default = named_by_default
         self.labels = (label,)
         self.needs = tuple(condition.meta.root_names())
 
@@ -80,7 +81,7 @@ def keywords(
     ('keywords_subscribe_check_out', [0, -1])
     """
     words = [words] if isinstance(words, str) else list(words)
-    name = name or _name("keywords", *words[:3])
+    made_up, name = name is None, name or _name("keywords", *words[:3])
     if not words or not all(words):
         raise SourceError(f"source {name!r} needs at least one word, and none may be empty")
     text = pl.col(on)
@@ -88,9 +89,11 @@ def keywords(
         # Longest first is not needed: only whether one matches counts. Rust's regex folds case as Unicode does.
         pattern = "|".join(_escape(word) for word in words)
         pattern = rf"\b{{start-half}}(?:{pattern})\b{{end-half}}" if whole_words else pattern
-        return ExpressionSource(text.str.contains(pattern if case_sensitive else f"(?i){pattern}"), label=label, name=name)
+        return ExpressionSource(
+            text.str.contains(pattern if case_sensitive else f"(?i){pattern}"), label=label, name=name, named_by_default=made_up
+        )
     found = text.str.contains_any(words, ascii_case_insensitive=not case_sensitive)
-    return ExpressionSource(found, label=label, name=name)
+    return ExpressionSource(found, label=label, name=name, named_by_default=made_up)
 
 
 def regex(pattern: str, on: str = "text", *, label: str, name: str | None = None) -> Source:
@@ -109,12 +112,14 @@ def regex(pattern: str, on: str = "text", *, label: str, name: str | None = None
     >>> link.vote(pl.DataFrame({"text": ["see http://a.b", "lovely"]})).codes.tolist()
     [0, -1]
     """
-    name = name or _name("regex", pattern)
+    made_up, name = name is None, name or _name("regex", pattern)
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
-        raise SourceError(f"source {name!r}: {pattern!r} is not a regular expression that Rust's regex knows: {error}") from error
-    return ExpressionSource(pl.col(on).str.contains(pattern), label=label, name=name)
+        # Only the last line says what is wrong; the ones above draw the pattern and polars' own plan.
+        reason = next((line for line in reversed(str(error).splitlines()) if line.startswith("error:")), str(error).splitlines()[0])
+        raise SourceError(f"source {name!r}: {pattern!r} is not a regular expression that Rust's regex knows ({reason})") from None
+    return ExpressionSource(pl.col(on).str.contains(pattern), label=label, name=name, named_by_default=made_up)
 
 
 def expr(condition: str | pl.Expr, *, label: str, name: str | None = None) -> Source:
@@ -140,13 +145,13 @@ def expr(condition: str | pl.Expr, *, label: str, name: str | None = None) -> So
     >>> short.vote(pl.DataFrame({"text": ["lovely", "a comment that goes on and on"]})).codes.tolist()
     [0, -1]
     """
-    name = name or _name("expr", str(condition))
+    made_up, name = name is None, name or _name("expr", str(condition))
     if isinstance(condition, str):
         try:
             condition = pl.sql_expr(_with_len(condition))
         except pl.exceptions.PolarsError as error:
             raise SourceError(f"source {name!r}: {condition!r} is not a condition in SQL: {error}") from error
-    return ExpressionSource(condition, label=label, name=name)
+    return ExpressionSource(condition, label=label, name=name, named_by_default=made_up)
 
 
 def _with_len(condition: str) -> str:
