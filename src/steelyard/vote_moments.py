@@ -30,18 +30,15 @@ class Moments:
     ----------
     pairs : (m·S, m·S) int64
         Rows on which both columns hold; the diagonal counts each column alone.
-    plurality : (k,) int64
-        Rows whose unweighted plurality vote is the class, ties left out.
     gold_columns : (k, m·S) int64
         Rows of each known gold class on which the column holds.
     """
 
     pairs: NDArray[np.int64]
-    plurality: NDArray[np.int64]
     gold_columns: NDArray[np.int64]
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.pairs + other.pairs, self.plurality + other.plurality, self.gold_columns + other.gold_columns)
+        return Moments(self.pairs + other.pairs, self.gold_columns + other.gold_columns)
 
 
 def count_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:
@@ -88,32 +85,7 @@ def _bit_pairs(codes: NDArray[Any], gold: NDArray[np.int64], support: NDArray[np
         packed = np.packbits(gold == c)
         mask[: len(packed)] = packed
         gold_columns[c] = np.bitwise_count(words & mask.view(np.uint64)).sum(axis=1, dtype=np.int64)
-    return Moments(pairs, plurality_counts(codes, support), gold_columns)
-
-
-def plurality_counts(codes: NDArray[Any], support: NDArray[np.bool_], counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """(k,) rows (times their counts) whose unweighted plurality vote is the class; ties count for none."""
-    n, m = codes.shape
-    k = support.shape[1]
-    total = np.zeros(k, dtype=np.int64)
-    supported = [np.flatnonzero(row) for row in support]
-    size = max(1, (1 << 22) // k)
-    for start in range(0, n, size):
-        block = codes[start : start + size]
-        if k <= 16:
-            tally = np.zeros((k, len(block)), dtype=np.int16)
-            for j in range(m):
-                for a, below in enumerate(supported):
-                    tally[below] += block[:, j] == a
-        else:
-            row, column = np.nonzero(block >= 0)
-            votes = sparse.csr_array((np.ones(len(row), np.int16), (row, block[row, column])), shape=(len(block), len(support)))
-            tally = (votes @ sparse.csr_array(support.astype(np.int16))).toarray().T
-        top = tally.max(axis=0)
-        leading = tally == top
-        alone = leading & ((top > 0) & (leading.sum(axis=0) == 1))
-        total += alone.sum(axis=1, dtype=np.int64) if counts is None else alone @ counts[start : start + size]
-    return total
+    return Moments(pairs, gold_columns)
 
 
 def weighted_pairs(patterns: NDArray[Any], counts: NDArray[np.int64], gold: NDArray[np.int64], support: NDArray[np.bool_]) -> Moments:
@@ -127,7 +99,7 @@ def weighted_pairs(patterns: NDArray[Any], counts: NDArray[np.int64], gold: NDAr
     for c in np.unique(gold[gold >= 0]):
         gold_columns[c] = np.rint(weighted[gold == c].sum(axis=0)).astype(np.int64)
     pairs = np.rint((indicator.T @ weighted).toarray()).astype(np.int64)
-    return Moments(pairs, plurality_counts(patterns, support, counts), gold_columns)
+    return Moments(pairs, gold_columns)
 
 
 def _sparse_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:

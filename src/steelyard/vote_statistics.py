@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from steelyard.errors import VotesError
 from steelyard.row_blocks import in_row_blocks
 from steelyard.vote_checks import smallest_signed
-from steelyard.vote_moments import Moments, count_pairs, plurality_counts, weighted_pairs
+from steelyard.vote_moments import Moments, count_pairs, weighted_pairs
 
 if TYPE_CHECKING:
     from steelyard.votes import Votes
@@ -159,12 +159,14 @@ class VoteStatistics:
         return weighted_pairs(self.patterns, self.counts, self.gold, self.support)
 
     @cached_property
-    def plurality(self) -> NDArray[np.int64]:
-        """(k,) rows whose unweighted plurality vote is the class, ties left out."""
+    def votes_for(self) -> NDArray[np.int64]:
+        """(m, S) how often each source names each symbol."""
+        m, n_symbols = self.n_sources, self.n_symbols
         if self.kept_moments is not None:
-            return self.kept_moments.plurality
+            return self.kept_moments.pairs.diagonal().reshape(m, n_symbols)
         assert self.counts is not None
-        return plurality_counts(self.patterns, self.support, self.counts)
+        named = [np.bincount(self.patterns[:, j] + 1, weights=self.counts, minlength=n_symbols + 1)[1:] for j in range(m)]
+        return np.rint(named).astype(np.int64).reshape(m, n_symbols)
 
     def as_votes(self) -> Votes:
         """The distinct patterns as votes, one row each; their multiplicities are `counts`."""
@@ -183,7 +185,7 @@ class VoteStatistics:
             return False
         if self.kept_moments is not None and other.kept_moments is not None:
             mine, theirs = self.kept_moments, other.kept_moments
-            arrays += [(mine.pairs, theirs.pairs), (mine.plurality, theirs.plurality), (mine.gold_columns, theirs.gold_columns)]
+            arrays += [(mine.pairs, theirs.pairs), (mine.gold_columns, theirs.gold_columns)]
         return all((a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b)) for a, b in arrays)
 
     __hash__ = None  # type: ignore[assignment]

@@ -47,7 +47,7 @@ def check_fitted_attributes(model: LabelModel) -> None:
     np.testing.assert_allclose(m.class_prior_.sum(), 1)
     assert m.accuracies_.shape == (5,)
     assert isinstance(m.converged_, bool)
-    assert m.class_prior_source_ in {"given", "gold", "estimated", "plurality", "uniform"}
+    assert m.class_prior_source_ in {"given", "gold", "estimated", "votes", "uniform"}
 
 
 def check_probabilities(model: LabelModel) -> None:

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from steelyard.errors import DataError, LabelModelError
 from steelyard.label_models.posterior import log_posterior
+from steelyard.row_blocks import BLOCK, in_row_blocks
 from steelyard.storage import atomic_path
 from steelyard.targets import Targets
 from steelyard.vote_statistics import Keep, VoteStatistics
@@ -23,7 +24,7 @@ Tie = Literal["prior", "abstain", "random", "lowest"]
 
 # Below every probability a model may learn from data, above what a double loses in a product.
 FLOOR = 1e-10
-_TIED = 1e-6
+TIED = np.float32(1e-6)
 
 
 class LabelModel(BaseEstimator):
@@ -41,7 +42,7 @@ class LabelModel(BaseEstimator):
     class_prior_ : (k,) float64
         P(class); what an all-abstain row gets.
     class_prior_source_ : str
-        Where the prior comes from: "given", "gold", "estimated", "plurality" or "uniform".
+        Where the prior comes from: "given", "gold", "estimated", "votes" or "uniform".
     accuracies_ : (m,) float64
         Chance that a vote of source j is compatible with the true class; NaN for a source that never votes.
     converged_ : bool
@@ -113,28 +114,24 @@ class LabelModel(BaseEstimator):
         ----------
         votes : Votes or (n, m) int array
         tie : {"prior", "abstain", "random", "lowest"}
-            Among equally probable classes take the one with the larger prior (drawing if still tied), -1, a draw, or the lowest index.
+            Among equally probable classes draw one by the class prior, take -1, draw one evenly, or take the lowest index.
             A draw depends on `seed` and the row's votes only, never on the order or number of rows.
         seed : int
         """
+        if tie not in ("prior", "abstain", "random", "lowest"):
+            raise LabelModelError(f"tie must be 'prior', 'abstain', 'random' or 'lowest', got '{tie}'")
         checked = self._checked(votes)
         probabilities = self._posterior(checked)
+        best, tied = most_probable(probabilities)
         if tie == "lowest":
-            return probabilities.argmax(axis=1)
-        if tie not in ("prior", "abstain", "random"):
-            raise LabelModelError(f"tie must be 'prior', 'abstain', 'random' or 'lowest', got '{tie}'")
-        best = probabilities.argmax(axis=1)
-        tied = probabilities >= probabilities[np.arange(len(best)), best][:, None] - np.float32(_TIED)
-        open_rows = np.flatnonzero(tied.sum(axis=1) > 1)
-        if tie == "abstain":
-            best[open_rows] = -1
             return best
-        among = tied[open_rows]
-        if tie == "prior":
-            prior = np.where(among, self.class_prior_, -1.0)
-            among = prior >= prior.max(axis=1, keepdims=True, initial=-1.0) - 1e-9
-        draw = _row_hash(checked.take(open_rows).codes, seed) % np.maximum(among.sum(axis=1), 1).astype(np.uint64)
-        best[open_rows] = (among.cumsum(axis=1) > draw[:, None].astype(np.int64)).argmax(axis=1)
+        if tie == "abstain":
+            best[tied] = -1
+            return best
+        among = probabilities[tied] >= probabilities[tied, best[tied]][:, None] - TIED
+        weight = among * (np.maximum(self.class_prior_, FLOOR) if tie == "prior" else 1.0)
+        mark = _row_draws(checked.take(tied).codes, seed)[:, None] * weight.sum(axis=1, keepdims=True)
+        best[tied] = (weight.cumsum(axis=1) > mark).argmax(axis=1)
         return best
 
     def score(self, votes: Votes | ArrayLike, y: ArrayLike) -> float:
@@ -240,22 +237,25 @@ def checked_prior(class_prior: ArrayLike | None, k: int) -> NDArray[np.float64] 
 
 
 def starting_prior(
-    class_prior: ArrayLike | None, statistics: VoteStatistics, otherwise: Literal["plurality", "uniform"] = "plurality"
+    class_prior: ArrayLike | None, statistics: VoteStatistics, otherwise: Literal["votes", "uniform"] = "votes"
 ) -> tuple[NDArray[np.float64], str]:
     """The class prior before any model is fitted, and where it comes from: given, else gold labels, else as `otherwise` says.
 
-    Counts are smoothed by one row per class, so that no class is impossible because few rows named it.
+    From votes, a class is as probable as the sources that ever name it do so on average: ten rules for SPAM and one for HAM tell
+    which rules were written, not how common SPAM is. Counts are smoothed, so that no class is impossible because few rows named it.
     """
-    k = statistics.n_classes
+    k, n = statistics.n_classes, statistics.n_rows
     given = checked_prior(class_prior, k)
     if given is not None:
         return given, "given"
     # A handful of gold rows says little about the prior; ten per class is where its error falls under that of biased votes.
     if statistics.gold_counts.sum() >= 10 * k:
         return (statistics.gold_counts + 1.0) / (statistics.gold_counts + 1.0).sum(), "gold"
-    if otherwise == "plurality" and statistics.plurality.any():
-        return (statistics.plurality + 1.0) / (statistics.plurality + 1.0).sum(), "plurality"
-    return np.full(k, 1 / k), "uniform"
+    named = statistics.votes_for[:, :k]
+    if otherwise == "uniform" or not named.any():
+        return np.full(k, 1 / k), "uniform"
+    rate = named.sum(axis=0) / np.maximum((named > 0).sum(axis=0), 1) + 1.0 / n
+    return rate / rate.sum(), "votes"
 
 
 def vote_accuracies(confusions: NDArray[np.float64], prior: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -266,14 +266,35 @@ def vote_accuracies(confusions: NDArray[np.float64], prior: NDArray[np.float64],
     return np.divide(correct, votes, out=np.full(len(votes), np.nan), where=votes > 1e-12)
 
 
-def _row_hash(codes: NDArray[Any], seed: int) -> NDArray[np.uint64]:
+def most_probable(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) first most probable class of each row, and the indices of rows in which it is not alone."""
+    n, k = probabilities.shape
+    best, shared = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
+
+    def work(start: int, stop: int) -> None:
+        # Class after class over all rows of a block: a reduction along so short an axis is many times slower.
+        columns = np.ascontiguousarray(probabilities[start:stop].T)
+        top = columns.max(axis=0)
+        close = columns >= top - TIED
+        shared[start:stop] = close.sum(axis=0, dtype=np.int32) > 1
+        chosen = best[start:stop]
+        chosen[:] = 0
+        for c in range(k - 1, -1, -1):
+            chosen[columns[c] == top] = c
+
+    in_row_blocks(work, n, size=max(1, BLOCK // max(1, k // 16)))
+    return best, np.flatnonzero(shared)
+
+
+def _row_draws(codes: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """(n,) numbers in [0, 1) that look random and depend on the row's codes and the seed alone."""
     with np.errstate(over="ignore"):
         mixed = np.full(len(codes), np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
         for j in range(codes.shape[1]):
             mixed ^= codes[:, j].astype(np.int64).view(np.uint64) + np.uint64(j + 2)
             mixed *= np.uint64(0xBF58476D1CE4E5B9)
             mixed ^= mixed >> np.uint64(29)
-    return mixed
+    return np.asarray(mixed >> np.uint64(11)) * 2.0**-53
 
 
 def _plain(value: Any) -> Any:

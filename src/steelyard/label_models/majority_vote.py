@@ -25,12 +25,12 @@ class MajorityVote(LabelModel):
     weights : (m,) float array, optional
         Non-negative weight of each source; 1 when left out.
     class_prior : (k,) float array, optional
-        For all-abstain rows and ties. Otherwise from gold labels (at least ten per class), else from the plurality votes.
+        For all-abstain rows and ties. Otherwise from gold labels (at least ten per class), else from how often sources name each class.
 
     Notes
     -----
     A vote for a parent is shared evenly by the classes below it. Confidences c_ij of the votes multiply the weights. Nothing is estimated
-    from the votes but the prior; `confusions_` and `accuracies_` measure agreement with the plurality vote (gold rows count with
+    from the votes but the prior; `confusions_` and `accuracies_` measure agreement with the vote (gold rows count with
     their label), the source's own vote included.
 
     Examples

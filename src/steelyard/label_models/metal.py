@@ -35,8 +35,7 @@ class MeTaL(LabelModel):
     abstain : {"ignore", "model"}
         Whether a silent source says nothing about a row, or its silence is evidence too.
     class_prior : (k,) float array, optional
-        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it, and the plurality
-        of one-sided rules shows which rules were written rather than how common the classes are.
+        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it.
     prior_accuracy : float in (0, 1)
         Believed chance that a vote is right, before any evidence; the rest is spread by the class prior.
     prior_strength : float ≥ 0

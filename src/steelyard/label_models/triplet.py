@@ -41,8 +41,7 @@ class TripletModel(LabelModel):
     abstain : {"ignore", "model"}
         Whether a silent source says nothing about a row, or its silence is evidence too.
     class_prior : (k,) float array, optional
-        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it, and the plurality
-        of one-sided rules shows which rules were written rather than how common the classes are.
+        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it.
     prior_accuracy, prior_strength : float, float
         Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place.
 
