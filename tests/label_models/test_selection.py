@@ -127,3 +127,11 @@ def test_real_votes_never_lose_to_the_vote(data_root: Path, name: str) -> None:
     votes = Votes(np.array(table["votes"].to_list(), dtype=np.int8), classes=["0", "1"])
     y = table["label"].to_numpy().astype(np.int64)
     assert select(votes).score(votes, y) >= MajorityVote().fit(votes).score(votes, y) - 0.005
+
+
+def test_a_class_that_one_source_names_cannot_be_corroborated() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 3000)
+    fires = rng.random((3000, 3)) < np.where(truth[:, None] == np.arange(3), 0.7, 0.2)
+    votes = Votes(np.where(fires, np.arange(3), -1), classes=["a", "b", "c"])
+    assert select(votes).explanation_["chosen"] == "MajorityVote"

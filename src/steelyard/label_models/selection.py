@@ -65,10 +65,11 @@ def select(
 
     *Decision.* Estimated gains in accuracy and macro-F1 over the vote follow from π and the disputes of the models fitted from all
     sources. A candidate qualifies when both gains are above zero with 95 % probability given the rows and the held-out groups are of one
-    mind: none speaks against it with more than a tenth of the strongest voice for it (a few sources that share an error must not carry the
-    choice). Gold labels that alone show both gains make up for disunity. For tags the presumption is the
-    other way round, since a vote token by token knows neither the tagging scheme nor the neighbours: a candidate that keeps to the scheme
-    qualifies when both estimated gains are positive. The one with the largest sum of gains wins.
+    mind: none speaks against it with more than a tenth of the strongest voice for it (a few sources that share an error must not carry
+    the choice). Gold labels that alone show both gains make up for disunity, and for a class that a single source names: what that source
+    says cannot be checked against another, so that without labels nothing but the vote is considered. For tags the presumption
+    is the other way round, since a vote token by token knows neither the tagging scheme nor the neighbours: a candidate that keeps to the
+    scheme qualifies when both estimated gains are positive. The one with the largest sum of gains wins.
 
     Parameters
     ----------
@@ -166,7 +167,13 @@ def _score_candidates(
             for name, model in models.items():
                 fold_model = clone(model).fit(seen).predict(seen)
                 evidence[name].append((fold_model, fold_vote, _log_habits(unseen, fold_model, fold_vote, seen.coverage)))
-    return {name: _judge(by_model[name], by_vote, evidence[name], gold, votes.n_classes, rng, tags) for name in models}
+    corroborated = _every_class_has_two_sources(votes)
+    return {name: _judge(by_model[name], by_vote, evidence[name], gold, votes.n_classes, rng, tags, corroborated) for name in models}
+
+
+def _every_class_has_two_sources(votes: Votes) -> bool:
+    named = [votes.support[np.unique(said[said >= 0])].any(axis=0) for said in (votes.column(j) for j in range(votes.n_sources))]
+    return bool((np.sum(named, axis=0) >= 2).all())
 
 
 def _judge(
@@ -177,13 +184,14 @@ def _judge(
     k: int,
     rng: np.random.Generator,
     tags: Tags | None,
+    corroborated: bool,
 ) -> dict[str, Any]:
     """Estimated gains over the vote, and whether rows and held-out sources, or gold labels alone, put them beyond doubt."""
     unknown = np.full_like(gold, -1)
     score = _gains(_disputes(model, vote, evidence, gold, k), model, vote, k, rng)
     by_group = [float(sum(d.share * (2 * d.chance - 1) for d in _disputes(model, vote, [part], unknown, k))) for part in evidence]
     score["gain_by_held_out_group"] = by_group
-    of_one_mind = bool(by_group) and min(by_group) >= -0.1 * max(by_group)
+    of_one_mind = corroborated and bool(by_group) and min(by_group) >= -0.1 * max(by_group)
     in_gold = bool((gold >= 0).any()) and _beyond_doubt(_gains(_disputes(model, vote, [], gold, k), model, vote, k, rng))
     score["qualifies"] = _beyond_doubt(score) and (of_one_mind or in_gold)
     if tags is not None:
