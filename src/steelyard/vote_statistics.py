@@ -244,8 +244,10 @@ def _distinct(votes: Votes, gold: NDArray[np.int64]) -> tuple[NDArray[np.int64],
 
         in_row_blocks(pack, part.n_rows)
         parts.append(_sum_by_key(words, None))
+    if len(parts) == 1:
+        return parts[0]
     keys, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return (keys, counts) if len(parts) == 1 else _sum_by_key(keys, counts)
+    return _sum_by_key(keys, counts)
 
 
 def _sum_by_key(keys: NDArray[np.int64], counts: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

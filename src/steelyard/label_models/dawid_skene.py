@@ -173,7 +173,7 @@ class _PatternEM:
         self.start_prior = class_prior
         self.support = patterns.support
         cuts = [slice(start, start + _EM_BLOCK) for start in range(0, patterns.n_rows, _EM_BLOCK)]
-        self.blocks = [(VoteLookup(patterns[cut]), counts[cut].astype(np.float64), gold[cut]) for cut in cuts]
+        self.blocks = [(VoteLookup(patterns[cut]), counts[cut], gold[cut]) for cut in cuts]
 
     def start(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Expected counts (m, k, S + 1) and class masses (k,) when the labels are the soft majority vote."""
