@@ -7,6 +7,7 @@ and puts what they print into them. ``--store RESULT.json`` keeps the result of 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import re
 import sys
@@ -88,7 +89,8 @@ def recipe_page(name: str, stored: Path) -> dict[Path, str]:
 
     recipe, result = recipes.get(name), Result.from_json(stored)
     title = name.replace("-", " ").capitalize()
-    changed = {k: v for k, v in result.config.items() if v != _plain(getattr(recipe.config(), k, None))}
+    defaults = {field.name: field.default for field in dataclasses.fields(recipe.config)}
+    changed = {k: v for k, v in result.config.items() if v != _plain(defaults.get(k))}
     command = f"steelyard run {name}" + "".join(f" --{key.replace('_', '-')} {_flat(value)}" for key, value in changed.items())
     parts = [f"# {title}", recipe.about, "## Options", _options(recipe.config), "## The last stored result", f"Command: `{command}`"]
     pictures: dict[Path, str] = {}
