@@ -136,7 +136,8 @@ def _options(config: type[Any]) -> str:
     about = _parameter_help(inspect.getdoc(config) or "")
     lines = ["| option | default | meaning |", "| --- | --- | --- |"]
     for field in dataclasses.fields(config):
-        lines.append(f"| `--{field.name.replace('_', '-')}` | `{_flat(field.default)}` | {about.get(field.name, '')} |")
+        default = "required" if field.default is dataclasses.MISSING else f"`{_flat(field.default)}`"
+        lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {about.get(field.name, '')} |")
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from steelyard.errors import DataError, VotesError
 from steelyard.storage import atomic_path, read_json
+from steelyard.vote_checks import smallest_signed
 from steelyard.votes import ABSTAIN, Votes
 
 _KEY = b"steelyard.votes"
@@ -141,13 +142,14 @@ def from_long(table: Any, *, task: str, worker: str, label: str, classes: Sequen
     row = _positions(frame[task], tasks)
     column = _positions(frame[worker], workers)
     codes = _positions(labels, pl.Series(names))
-    if frame.select(task, worker).is_duplicated().any():
-        twice = frame.filter(frame.select(task, worker).is_duplicated()).row(0, named=True)
-        raise DataError(f"worker '{twice[worker]}' answered task '{twice[task]}' more than once; keep one answer of each")
     shape = (len(tasks), len(workers))
     held: Any = sparse.csr_array((codes + 1, (row, column)), shape=shape)
+    held.sum_duplicates()
+    if held.nnz < len(frame):
+        twice = frame.filter(frame.select(task, worker).is_duplicated()).row(0, named=True)
+        raise DataError(f"worker '{twice[worker]}' answered task '{twice[task]}' more than once; keep one answer of each")
     if len(frame) >= 0.1 * shape[0] * shape[1]:
-        held = np.full(shape, ABSTAIN, dtype=np.int64, order="F")
+        held = np.full(shape, ABSTAIN, dtype=smallest_signed(len(names)), order="F")
         held[row, column] = codes
     return Votes(held, classes=names, sources=[str(w) for w in workers]), tasks
 

@@ -189,7 +189,15 @@ class Votes:
 
     def take(self, rows: Any) -> Votes:
         """The votes on some rows (indices, mask or slice); groups are dropped."""
-        return self._like(self._held[rows], confidences=None if self.confidences is None else self.confidences[rows])
+        part = object.__new__(Votes)
+        # Rows of valid votes are valid: names are shared and nothing is checked again; what was computed for all rows is left behind.
+        part.__dict__ = {name: value for name, value in vars(self).items() if name not in ("codes", "csr", "coverage")}
+        held = self._held[rows]
+        part._dense, part._sparse = (None, held) if self.is_sparse else (held, None)
+        part.shape = held.shape
+        part.confidences = None if self.confidences is None else self.confidences[rows]
+        part.groups = None
+        return part
 
     def __getitem__(self, rows: Any) -> Votes:
         return self.take(rows)

@@ -58,7 +58,7 @@ class MajorityVote(LabelModel):
     def _posterior(self, votes: Votes) -> NDArray[np.float32]:
         tables = np.zeros((votes.n_sources, votes.n_classes, len(votes.support) + 1))
         tables[:, :, :-1] = self.weights_[:, None, None] * _shares(votes.support).T
-        shares = np.empty((votes.n_rows, votes.n_classes), dtype=np.float32)
+        shares = np.empty((votes.n_classes, votes.n_rows), dtype=np.float32).T
 
         def finish(start: int, stop: int, block: NDArray[np.float64]) -> None:
             total = block.sum(axis=0)

@@ -50,7 +50,7 @@ class VoteLookup:
             self._spans = joint_spans(self.n_sources, self.n_symbols)
             self._symbols = _joint_symbols(votes.codes, self._spans, self.n_symbols + 1)
 
-    def scores(self, tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    def scores(self, tables: NDArray[Any]) -> NDArray[Any]:
         """(k, n) sum of the entries that each row's votes pick from tables (m, k, S + 1), abstain last."""
         k = tables.shape[1]
         if self._one_hot is not None:
@@ -59,11 +59,14 @@ class VoteLookup:
             gain = (tables[:, :, :-1] - tables[:, :, -1:]).transpose(0, 2, 1).reshape(-1, k)
             return np.ascontiguousarray((self._one_hot @ gain + silence).T)
         by_digit = np.roll(tables, 1, axis=2).transpose(1, 0, 2)
-        scores = np.zeros((k, self.n_rows))
+        spoken = tables.any(axis=(0, 2))
+        scores = np.zeros((k, self.n_rows), dtype=tables.dtype)
         for (first, stop), symbol in zip(self._spans, self._symbols, strict=True):
-            joint = (_digits(stop - first, self.n_symbols + 1) @ by_digit[:, first:stop].reshape(k, -1).T).T.copy()
+            joint = np.ascontiguousarray(
+                (_digits(stop - first, self.n_symbols + 1) @ by_digit[:, first:stop].reshape(k, -1).T).T, tables.dtype
+            )
             at = symbol.astype(np.intp)
-            for c in range(k):
+            for c in np.flatnonzero(spoken):
                 scores[c] += joint[c].take(at)
         return scores
 
@@ -95,7 +98,7 @@ def joint_spans(n_sources: int, n_symbols: int) -> list[tuple[int, int]]:
     return [(j, min(j + width, n_sources)) for j in range(0, n_sources, width)]
 
 
-def map_scores(votes: Votes, tables: NDArray[np.float64], finish: Callable[[int, int, NDArray[np.float64]], None]) -> None:
+def map_scores(votes: Votes, tables: NDArray[Any], finish: Callable[[int, int, NDArray[Any]], None]) -> None:
     """Call ``finish(start, stop, scores (k, rows))`` for every block of rows, several blocks at a time."""
 
     def work(start: int, stop: int) -> None:
@@ -113,21 +116,27 @@ def log_posterior(votes: Votes, tables: NDArray[np.float64], log_prior: NDArray[
     tables : (m, k, S + 1) float array of log-likelihoods, abstain last
     log_prior : (k,) float array
     """
-    posterior = np.empty((votes.n_rows, len(log_prior)), dtype=np.float32)
+    # Class by class in memory, as it is computed: (n, k) is a view.
+    posterior = np.empty((len(log_prior), votes.n_rows), dtype=np.float32).T
 
-    def finish(start: int, stop: int, block: NDArray[np.float64]) -> None:
-        block += log_prior[:, None]
+    # Only differences between classes matter: measured from the first class, that one needs no look-ups.
+    gain = (tables - tables[:, :1]).astype(np.float32)
+    start_at = (log_prior - log_prior[0]).astype(np.float32)[:, None]
+
+    def finish(start: int, stop: int, block: NDArray[Any]) -> None:
+        block += start_at
         softmax_columns(block)
         posterior[start:stop] = block.T
 
-    map_scores(votes, tables, finish)
-    prior = log_prior[:, None].copy()
-    softmax_columns(prior)
-    posterior[~votes.coverage] = prior[:, 0]
+    map_scores(votes, gain, finish)
+    if np.abs(gain[:, :, -1].sum(axis=0)).max(initial=0) > 0:
+        prior = log_prior[:, None].copy()
+        softmax_columns(prior)
+        posterior[~votes.coverage] = prior[:, 0]
     return posterior
 
 
-def softmax_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax_columns(scores: NDArray[Any]) -> NDArray[Any]:
     """Normalise (k, n) log scores to probabilities over k, in place; returns the (n,) log normalisers."""
     top = scores.max(axis=0)
     scores -= top
