@@ -113,7 +113,7 @@ def test_a_sources_file_may_list_its_sources_and_import_its_neighbours(tmp_path:
 
 @pytest.mark.parametrize(("name", "published"), [("youtube", 0.802), ("sms", 0.953)])
 def test_published_votes(name: str, published: float, data_root: Path) -> None:
-    """On covered rows the vote is at least as accurate as its source states; the student learns what the rules do not say, gold says more."""
+    """On covered rows the vote is at least as accurate as its source states; the student learns more than the rules say, gold yet more."""
     result = run(WeakSupervision(name))
     assert result.mean("majority", "accuracy_covered") > published - 0.01
     weak, method, ceiling = (result.mean(arm, "accuracy") for arm in ("weak", "method", "ceiling"))
