@@ -22,6 +22,7 @@ PAIRS = [
     ("DawidSkene", "crowd-kit DawidSkene"),
     ("DawidSkene", "reference DawidSkene (WRENCH's settings)"),
     ("MeTaL", "snorkel LabelModel"),
+    ("MeTaL, uniform prior", "snorkel LabelModel"),
     ("TripletModel", "snorkel LabelModel"),
     ("select", "snorkel LabelModel"),
     ("select", "crowd-kit DawidSkene"),
@@ -74,8 +75,10 @@ def steelyard_answers(task: VoteSet) -> dict[str, np.ndarray]:
     answers = {}
     for name in ("MajorityVote", "DawidSkene", "MeTaL", "TripletModel"):
         answers[name] = getattr(label_models, name)().fit(task.fit).predict(task.test)[None]
-    answers["select"] = label_models.select(task.fit).predict(task.test)[None]
+    # Snorkel's LabelModel takes the class prior as uniform unless it is told: the same here.
     k = task.fit.n_classes
+    answers["MeTaL, uniform prior"] = label_models.MeTaL(class_prior=np.full(k, 1 / k)).fit(task.fit).predict(task.test)[None]
+    answers["select"] = label_models.select(task.fit).predict(task.test)[None]
     answers["reference DawidSkene (WRENCH's settings)"] = posteriors(task.test.codes, *dawid_skene(task.fit.codes, k)).argmax(axis=1)[None]
     return answers
 

@@ -75,3 +75,8 @@ def test_a_parent_vote_is_shared_by_the_classes_below_it() -> None:
     np.testing.assert_allclose(shares, [[0.25, 0.25, 0.5], [0.75, 0.25, 0], [0.5, 0.5, 0]])
     sure = Votes(votes.codes, classes=votes.classes, hierarchy=votes.hierarchy, confidences=np.ones((3, 2)))
     np.testing.assert_allclose(MajorityVote().fit(sure).predict_proba(sure), shares)
+
+
+def test_on_tags_one_vote_for_an_entity_beats_many_silent_sources() -> None:
+    votes = Votes([[1, 0, 0, -1], [0, -1, -1, -1], [1, 1, 0, -1]], classes=["O", "B-X"], groups=[0, 3])
+    np.testing.assert_allclose(MajorityVote().fit(votes).predict_proba(votes), [[0.25, 0.75], [1, 0], [1 / 19, 18 / 19]], atol=1e-6)

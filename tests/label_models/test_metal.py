@@ -108,7 +108,7 @@ def test_class_prior_sources() -> None:
     votes, y, prior, _ = planted(2000, 5, 2, seed=7, even=True)
     assert MeTaL(class_prior=prior).fit(votes).class_prior_source_ == "given"
     assert MeTaL().fit(votes, np.where(np.arange(2000) < 100, y, -1)).class_prior_source_ == "gold"
-    assert MeTaL().fit(votes).class_prior_source_ == "uniform"
+    assert MeTaL().fit(votes).class_prior_source_ == "votes"
 
 
 @pytest.mark.parametrize("bad", [{"abstain": "maybe"}, {"prior_accuracy": 1.0}, {"prior_strength": -1.0}])

@@ -236,10 +236,8 @@ def checked_prior(class_prior: ArrayLike | None, k: int) -> NDArray[np.float64] 
     return prior / prior.sum()
 
 
-def starting_prior(
-    class_prior: ArrayLike | None, statistics: VoteStatistics, otherwise: Literal["votes", "uniform"] = "votes"
-) -> tuple[NDArray[np.float64], str]:
-    """The class prior before any model is fitted, and where it comes from: given, else gold labels, else as `otherwise` says.
+def starting_prior(class_prior: ArrayLike | None, statistics: VoteStatistics) -> tuple[NDArray[np.float64], str]:
+    """The class prior before any model is fitted, and where it comes from: given, else gold labels, else the votes.
 
     From votes, a class is as probable as the sources that ever name it do so on average: ten rules for SPAM and one for HAM tell
     which rules were written, not how common SPAM is. Counts are smoothed, so that no class is impossible because few rows named it.
@@ -252,7 +250,7 @@ def starting_prior(
     if statistics.gold_counts.sum() >= 10 * k:
         return (statistics.gold_counts + 1.0) / (statistics.gold_counts + 1.0).sum(), "gold"
     named = statistics.votes_for[:, :k]
-    if otherwise == "uniform" or not named.any():
+    if not named.any():
         return np.full(k, 1 / k), "uniform"
     rate = named.sum(axis=0) / np.maximum((named > 0).sum(axis=0), 1) + 1.0 / n
     return rate / rate.sum(), "votes"

@@ -29,6 +29,10 @@ class MajorityVote(LabelModel):
 
     Notes
     -----
+    On tags of tokens (votes with ``groups`` and a class "O") silence and "O" mean the same, and most sources are silent about most
+    entities: "O" has the share 3 to the power of minus the votes for an entity, so that one of these beats any number of silent
+    sources (the sequential vote of Lison et al. 2020).
+
     A vote for a parent is shared evenly by the classes below it. Confidences c_ij of the votes multiply the weights. Nothing is estimated
     from the votes but the prior; `confusions_` and `accuracies_` measure agreement with the vote (gold rows count with
     their label), the source's own vote included.
@@ -60,7 +64,12 @@ class MajorityVote(LabelModel):
         tables[:, :, :-1] = self.weights_[:, None, None] * _shares(votes.support).T
         shares = np.empty((votes.n_classes, votes.n_rows), dtype=np.float32).T
 
+        outside = votes.classes.index("O") if is_tagging(votes) else None
+
         def finish(start: int, stop: int, block: NDArray[np.float64]) -> None:
+            if outside is not None:
+                block[outside] = 0
+                block[outside] = 3.0 ** -block.sum(axis=0)
             total = block.sum(axis=0)
             silent = total <= 0
             total[silent] = 1
@@ -74,6 +83,11 @@ class MajorityVote(LabelModel):
         else:
             _confident_scores(votes, self.weights_, finish)
         return shares
+
+
+def is_tagging(votes: Votes) -> bool:
+    """Whether the rows are tokens of documents and the classes their tags."""
+    return votes.groups is not None and "O" in votes.classes
 
 
 def _shares(support: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ class MeTaL(LabelModel):
     abstain : {"ignore", "model"}
         Whether a silent source says nothing about a row, or its silence is evidence too.
     class_prior : (k,) float array, optional
-        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it.
+        P(class), which pairwise moments cannot tell. Otherwise from gold labels (ten per class at least), else from how often
+        sources name each class; Snorkel's LabelModel takes it as uniform.
     prior_accuracy : float in (0, 1)
         Believed chance that a vote is right, before any evidence; the rest is spread by the class prior.
     prior_strength : float ≥ 0
@@ -85,7 +86,7 @@ class MeTaL(LabelModel):
             raise LabelModelError(
                 f"prior_accuracy must lie in (0, 1) and prior_strength be at least 0, got {self.prior_accuracy} and {self.prior_strength}"
             )
-        prior, self.class_prior_source_ = starting_prior(self.class_prior, statistics, otherwise="uniform")
+        prior, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
         self.class_prior_ = prior
         together = pair_frequencies(statistics)
         shares = np.einsum("jaja->ja", together)

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import LabelModel, as_votes
 from steelyard.label_models.dawid_skene import DawidSkene
-from steelyard.label_models.majority_vote import MajorityVote
+from steelyard.label_models.majority_vote import MajorityVote, is_tagging
 from steelyard.label_models.metal import MeTaL
 from steelyard.label_models.sequence_hmm import SequenceHMM, legal_moves
 from steelyard.label_models.triplet import TripletModel
@@ -110,7 +110,7 @@ def select(
     if held.n_rows == 0 or held.n_sources == 0:
         raise LabelModelError(f"nothing to select a label model from: there are no {'rows of votes' if held.n_rows == 0 else 'sources'}")
     gold = checked_gold(y, held.n_rows, held.n_classes)
-    vote = _vote_for(held)
+    vote = MajorityVote()
     models = {_name(model): model for model in (_default_candidates(held) if candidates is None else candidates)}
     rng = np.random.default_rng(seed)
     sample, sample_gold = _sample(held, gold, rng)
@@ -134,28 +134,15 @@ def select(
 
 
 def _default_candidates(votes: Votes) -> list[LabelModel]:
-    if _is_tagging(votes):
+    if is_tagging(votes):
         return [SequenceHMM()]
     return [DawidSkene(), MeTaL(), *([TripletModel()] if votes.n_classes == 2 else [])]
-
-
-def _is_tagging(votes: Votes) -> bool:
-    return votes.groups is not None and "O" in votes.classes
-
-
-def _vote_for(votes: Votes) -> LabelModel:
-    """The majority vote; on tags, silence means "O"."""
-    if not _is_tagging(votes):
-        return MajorityVote()
-    prior = np.full(votes.n_classes, 1e-3)
-    prior[votes.classes.index("O")] = 1.0
-    return MajorityVote(class_prior=(prior / prior.sum()).tolist())
 
 
 def _score_candidates(
     votes: Votes, gold: Labels, vote: LabelModel, models: dict[str, LabelModel], rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    tags = (votes.classes, votes.groups) if _is_tagging(votes) and votes.groups is not None else None
+    tags = (votes.classes, votes.groups) if is_tagging(votes) and votes.groups is not None else None
     by_vote = clone(vote).fit(votes).predict(votes)
     by_model = {name: clone(model).fit(votes).predict(votes) for name, model in models.items()}
     evidence: dict[str, list[tuple[Labels, Labels, Array]]] = {name: [] for name in models}

@@ -41,7 +41,8 @@ class TripletModel(LabelModel):
     abstain : {"ignore", "model"}
         Whether a silent source says nothing about a row, or its silence is evidence too.
     class_prior : (k,) float array, optional
-        P(class). Otherwise from gold labels (ten per class at least), else uniform: pairwise moments cannot tell it.
+        P(class), which pairwise moments cannot tell. Otherwise from gold labels (ten per class at least), else from how often
+        sources name each class; Snorkel's LabelModel takes it as uniform.
     prior_accuracy, prior_strength : float, float
         Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place.
 
@@ -86,7 +87,7 @@ class TripletModel(LabelModel):
             raise LabelModelError(
                 f"prior_accuracy must lie in (0, 1) and prior_strength be at least 0, got {self.prior_accuracy} and {self.prior_strength}"
             )
-        self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics, otherwise="uniform")
+        self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
         together = pair_frequencies(statistics)
         shares = np.einsum("jaja->ja", together)
         believed = believed_confusions(shares, self.class_prior_, statistics.support, self.prior_accuracy)
