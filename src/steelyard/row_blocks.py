@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 
 
 def in_row_blocks(work: Callable[[int, int], T], n_rows: int, size: int = BLOCK) -> list[T]:

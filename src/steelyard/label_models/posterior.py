@@ -125,7 +125,14 @@ def log_posterior(votes: Votes, tables: NDArray[np.float64], log_prior: NDArray[
 
     def finish(start: int, stop: int, block: NDArray[Any]) -> None:
         block += start_at
-        softmax_columns(block)
+        if len(block) == 2:
+            with np.errstate(over="ignore"):  # against overwhelming odds the answer is 0, as it should be
+                odds = np.exp(-block[1], out=block[0])
+            odds += 1
+            np.reciprocal(odds, out=block[1])
+            np.subtract(1, block[1], out=block[0])
+        else:
+            softmax_columns(block)
         posterior[start:stop] = block.T
 
     map_scores(votes, gain, finish)
@@ -151,11 +158,11 @@ def _joint_symbols(codes: NDArray[Any], spans: list[tuple[int, int]], base: int)
     packs = []
     for first, stop in spans:
         symbol = codes[:, first].astype(np.int16)
-        symbol += 1
         for j in range(first + 1, stop):
             symbol *= base
             symbol += codes[:, j]
-            symbol += 1
+        # Every digit is a code plus one: the ones are added together.
+        symbol += sum(base**j for j in range(stop - first))
         packs.append(symbol)
     return packs
 
