@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @contextmanager
@@ -73,6 +76,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"file '{path}' does not exist; check the path") from None
     except ValueError as error:
         raise DataError(f"file '{path}' is not valid JSON ({error}); it may be truncated: write it again") from None
+
+
+def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
+    """Read a Parquet file; a missing or truncated one raises `DataError` naming the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not Path(path).exists():
+        raise DataError(f"file '{path}' does not exist; check the path")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"file '{path}' is not a readable Parquet file ({error}); it may be truncated: write it again") from None
 
 
 def config_hash(value: Any) -> str:

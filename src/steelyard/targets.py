@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from steelyard.errors import DataError, TargetsError
-from steelyard.storage import atomic_path
+from steelyard.errors import TargetsError
+from steelyard.storage import atomic_path, read_parquet
 
 _KEY = b"steelyard.targets"
 
@@ -102,12 +101,7 @@ class Targets:
     @staticmethod
     def from_parquet(path: str | os.PathLike[str]) -> Targets:
         """Read targets written by `to_parquet`."""
-        if not Path(path).exists():
-            raise DataError(f"file '{path}' does not exist; check the path")
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"file '{path}' is not a readable Parquet file ({error}); it may be truncated: write it again") from None
+        table = read_parquet(path)
         kept = (table.schema.metadata or {}).get(_KEY)
         if kept is None:
             raise TargetsError(f"file '{path}' does not hold targets; write them with `Targets.to_parquet`")

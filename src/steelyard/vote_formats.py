@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from steelyard.errors import DataError, VotesError
-from steelyard.storage import atomic_path, read_json
+from steelyard.storage import atomic_path, read_json, read_parquet
 from steelyard.vote_checks import smallest_signed
 from steelyard.votes import ABSTAIN, Votes
 
@@ -97,13 +97,7 @@ def to_parquet(votes: Votes, path: str | os.PathLike[str]) -> None:
 
 def from_parquet(path: str | os.PathLike[str]) -> Votes:
     """Read votes; a file that is missing, truncated or holds something else is named in the error."""
-    if not Path(path).exists():
-        raise DataError(f"file '{path}' does not exist; check the path")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"file '{path}' is not a readable Parquet file ({error}); it may be truncated: write it again") from None
-    return from_arrow(table)
+    return from_arrow(read_parquet(path))
 
 
 def from_wrench(path: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> tuple[Votes, NDArray[np.int64]]:
