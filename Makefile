@@ -25,7 +25,9 @@ docs: $(VENV)/full
 	$(BIN)/mkdocs build --strict
 
 benchmarks: $(VENV)/full
-	$(BIN)/python benchmarks/run_all.py
+	for name in apply_speed label_model_speed dawid_skene_speed memory import_time student_throughput accuracy ner_accuracy end_to_end; do \
+	  $(BIN)/python benchmarks/$$name.py || exit 1; \
+	done
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "steelyard needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
