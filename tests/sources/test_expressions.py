@@ -116,3 +116,27 @@ def test_published_keyword_rules_are_reproduced_exactly(data_root: Path) -> None
     ]
     votes = apply([*rules, keywords("song", label="HAM")], table, classes=["HAM", "SPAM"])
     np.testing.assert_array_equal(votes.codes, published)
+
+
+def test_conditions_evaluated_together_are_those_evaluated_alone() -> None:
+    table = pl.DataFrame({"text": ["Free ÉTÉ", "été", "a song", "FREEDOM", None], "likes": [1, 5, None, 7, 2]})
+    rules = [
+        keywords(["free"], label="SPAM", name="free"),
+        keywords(["free"], label="SPAM", name="free_word", whole_words=True),
+        keywords(["Été"], label="HAM", name="summer"),
+        expr("likes > 4", label="HAM", name="liked"),
+        expr(pl.lit(True), label="HAM", name="always"),
+    ]
+    votes = apply(rules, table)
+    for j, rule in enumerate(rules):
+        alone = rule.vote(table).codes >= 0
+        assert (votes.codes[:, j] >= 0).tolist() == alone.tolist()
+    assert [(votes.codes[:, j] >= 0).sum() for j in range(5)] == [2, 1, 2, 2, 5]
+
+
+def test_long_lists_of_keywords_find_the_same() -> None:
+    many = [f"word{i}x" for i in range(500)]
+    few, all_of_them = (keywords(words, label="HIT", name="k") for words in (many[:3], many))
+    text = pl.DataFrame({"text": ["a Word2X here", "word400x", "word2 x"]})
+    assert few.vote(text).codes.tolist() == [0, -1, -1]
+    assert all_of_them.vote(text).codes.tolist() == [0, 0, -1]

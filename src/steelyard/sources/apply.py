@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from steelyard.engines import LocalEngine, get_engine
 from steelyard.errors import SourceError, SteelyardError, VotesError
 from steelyard.sources.base import Faults, RowSource, Source, SourceVotes, check_columns
+from steelyard.sources.expressions import ExpressionSource, evaluate_together
 from steelyard.sources.functions import Failures, Preprocessor
 from steelyard.sources.rows import RowBatch
 from steelyard.sources.tables import as_table
@@ -151,9 +152,10 @@ def _votes(
 ) -> Votes:
     by_row = [source for source in sources if isinstance(source, RowSource)]
     found: dict[str, SourceVotes | Faults] = dict(_visit_rows(by_row, frame, failures, strict, engine, progress)) if by_row else {}
+    hits = evaluate_together([source for source in sources if isinstance(source, ExpressionSource)], frame)
     for source in sources:
         if source.name not in found:
-            found[source.name] = _vote_at_once(source, frame, failures, strict)
+            found[source.name] = _vote_at_once(source, frame, failures, strict, hits.get(source.name))
     groups, n = _layout(sources, found, frame.height)
     columns = {source.name: _column(found[source.name], n) for source in sources}
     classes = _classes(sources, columns) if classes is None else tuple(classes)
@@ -182,10 +184,15 @@ def _lost_rows(source: Source, failures: Mapping[Preprocessor, Failures]) -> Fai
 # Voting
 
 
-def _vote_at_once(source: Source, frame: pl.DataFrame, failures: dict[Preprocessor, Failures], strict: bool) -> SourceVotes | Faults:
-    """Let a vectorised source vote; when it fails, it fails on every row."""
+def _vote_at_once(
+    source: Source, frame: pl.DataFrame, failures: dict[Preprocessor, Failures], strict: bool, hit: pl.Series | None
+) -> SourceVotes | Faults:
+    """Let a vectorised source vote, on the condition `hit` if it was evaluated already; when it fails, it fails on every row."""
     try:
-        votes = source.vote(frame)
+        if isinstance(source, ExpressionSource) and hit is not None:  # noqa: SIM108 - one line would not fit
+            votes = source.vote_where(hit, frame.height)
+        else:
+            votes = source.vote(frame)
     except SteelyardError:
         raise
     except Exception as error:
