@@ -196,9 +196,25 @@ def test_joining_sources_keeps_confidences() -> None:
     assert both.confidences.tolist() == [[0.5, 1.0], [0.25, 1.0]]
 
 
+def test_stacking_dense_on_sparse_votes_keeps_confidences() -> None:
+    dense = Votes([[0, -1], [1, 2]], classes=CLASSES, confidences=[[0.5, 1], [0.25, 0.75]])
+    both = Votes.concat([dense, Votes(sparse.csr_array([[0, 3]]), classes=CLASSES)])
+    assert both.is_sparse
+    assert both.stored_confidences.tolist() == [0.5, 0.25, 0.75, 1.0]
+
+
+def test_a_part_shares_nothing_that_can_be_changed() -> None:
+    votes = Votes([[0, 1], [1, 2]], classes=CLASSES, metadata={"faults": {}})
+    part = votes[[1]]
+    part.metadata["note"] = "only here"
+    assert "note" not in votes.metadata
+    assert not part.codes.flags.writeable
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: Votes([[0, 1]], classes=CLASSES)[0], "slice, a mask or a list"),
         (lambda: Votes([[0, 3]], classes=CLASSES), "row 0, column 1"),
         (lambda: Votes([[0, -2]], classes=CLASSES), "out of range"),
         (lambda: Votes([[0], [0, 1]], classes=CLASSES), "ragged"),

@@ -189,14 +189,19 @@ class Votes:
 
     def take(self, rows: Any) -> Votes:
         """The votes on some rows (indices, mask or slice); groups are dropped."""
+        held = self._held[rows]
+        if held.ndim != 2:
+            raise VotesError(f"rows must be a slice, a mask or a list of indices, got {rows!r}")
         part = object.__new__(Votes)
         # Rows of valid votes are valid: names are shared and nothing is checked again; what was computed for all rows is left behind.
         part.__dict__ = {name: value for name, value in vars(self).items() if name not in ("codes", "csr", "coverage")}
-        held = self._held[rows]
         part._dense, part._sparse = (None, held) if self.is_sparse else (held, None)
+        if part._dense is not None:
+            part._dense.flags.writeable = False
         part.shape = held.shape
         part.confidences = None if self.confidences is None else self.confidences[rows]
         part.groups = None
+        part.metadata = dict(self.metadata)
         return part
 
     def __getitem__(self, rows: Any) -> Votes:
@@ -372,8 +377,7 @@ class Votes:
 
     def _confidences_or_ones(self, sparsely: bool) -> Any:
         if sparsely:
-            held = self.confidences is not None and self.is_sparse
-            return self.confidences if held else _with_data(self.csr, np.ones(self.csr.nnz, np.float32))
+            return _with_data(self.csr, self.stored_confidences)
         return np.ones(self.shape, np.float32) if self.confidences is None else _dense_confidences(self.confidences)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +28,7 @@ _MODULES = {
 }
 
 
-class Student(BaseEstimator):
+class Student(BaseEstimator, ABC):
     """Base of the students: `fit`, `predict_proba`, `predict`, `save`, `load`.
 
     Attributes
@@ -38,26 +39,26 @@ class Student(BaseEstimator):
 
     classes_: tuple[str, ...]
 
+    @abstractmethod
     def fit(self, data: Any, targets: Targets) -> Self:
         """Learn from `data` (n rows) and `targets` (n rows); returns the student itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict_proba(self, data: Any) -> NDArray[np.float32]:
         """Return (n, k) class probabilities, rows sum to 1."""
-        raise NotImplementedError
 
     def predict(self, data: Any) -> NDArray[np.int64]:
         """Return (n,) indices of the most probable class; the first of equals."""
         return np.asarray(self.predict_proba(data).argmax(axis=1), dtype=np.int64)
 
+    @abstractmethod
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted student to `folder` (JSON, npz, safetensors; nothing pickled)."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read a student that `save` wrote."""
-        raise NotImplementedError
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "classes_"):
