@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,27 @@ def to_parquet(votes: Votes, path: str | os.PathLike[str]) -> None:
 def from_parquet(path: str | os.PathLike[str]) -> Votes:
     """Read votes; a file that is missing, truncated or holds something else is named in the error."""
     return from_arrow(read_parquet(path))
+
+
+def read_slices(path: str | os.PathLike[str], rows: int) -> Iterator[Votes]:
+    """Read votes some rows at a time, so that a file of any length passes through little memory.
+
+    Raises
+    ------
+    DataError, VotesError
+        The file is missing, truncated or holds something else; or its rows are tokens of documents, which a cut would tear apart.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        if _GROUP in schema.names:
+            raise VotesError(f"file '{path}' holds documents of tokens, which cannot be read in slices; read it with Votes.from_parquet")
+        for batch in file.iter_batches(batch_size=rows):
+            facts = json.loads((schema.metadata or {}).get(_KEY, b"{}")) | {"n_rows": batch.num_rows}
+            known = {_KEY: json.dumps(facts).encode()} if len(facts) > 1 else None
+            yield from_arrow(pa.Table.from_batches([batch]).replace_schema_metadata(known))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"file '{path}' cannot be read as Parquet ({str(error).splitlines()[0]}); it may be truncated") from None
 
 
 def from_wrench(path: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> tuple[Votes, NDArray[np.int64]]:

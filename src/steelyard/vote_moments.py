@@ -28,28 +28,48 @@ class Moments:
 
     Attributes
     ----------
-    pairs : (m·S, m·S) int64
+    table : (m·S, m·S) int64, sparse where there are more than 16,384 columns
         Rows on which both columns hold; the diagonal counts each column alone.
     gold_columns : (k, m·S) int64
         Rows of each known gold class on which the column holds.
     """
 
-    pairs: NDArray[np.int64]
+    table: NDArray[np.int64] | sparse.csr_array
     gold_columns: NDArray[np.int64]
 
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """The table as a plain array.
+
+        Raises
+        ------
+        VotesError
+            It has too many columns.
+        """
+        if isinstance(self.table, np.ndarray):
+            return self.table
+        raise VotesError(
+            f"{self.table.shape[0]:,} pairs of source and symbol are too many for a model of pairwise moments; "
+            "use a pattern model such as DawidSkene"
+        )
+
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.pairs + other.pairs, self.gold_columns + other.gold_columns)
+        return Moments(self.table + other.table, self.gold_columns + other.gold_columns)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Moments) or isinstance(self.table, np.ndarray) != isinstance(other.table, np.ndarray):
+            return NotImplemented
+        same = np.array_equal(self.gold_columns, other.gold_columns)
+        if isinstance(self.table, np.ndarray):
+            return same and np.array_equal(self.table, other.table)
+        return same and self.table.shape == other.table.shape and (self.table != other.table).nnz == 0
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def count_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:
     """Moments of all rows of votes, block by block."""
-    n_symbols = len(votes.support)
-    columns = votes.n_sources * n_symbols
-    if columns > MOST_MOMENT_COLUMNS:
-        raise VotesError(
-            f"{votes.n_sources} sources × {n_symbols} symbols need a {columns:,}² table of pairs; use a pattern model such as DawidSkene"
-        )
-    if votes.is_sparse:
+    if votes.is_sparse or votes.n_sources * len(votes.support) > MOST_MOMENT_COLUMNS:
         return _sparse_pairs(votes, gold)
 
     def count(start: int, stop: int) -> Moments:
@@ -93,13 +113,14 @@ def weighted_pairs(patterns: NDArray[Any], counts: NDArray[np.int64], gold: NDAr
     u, m = patterns.shape
     n_symbols, k = support.shape
     row, column = np.nonzero(patterns >= 0)
-    indicator = sparse.csr_array((np.ones(len(row)), (row, column * n_symbols + patterns[row, column])), shape=(u, m * n_symbols))
-    weighted = indicator.multiply(counts[:, None].astype(np.float64)).tocsr()
+    held = column * n_symbols + patterns[row, column]
+    indicator = sparse.csr_array((np.ones(len(row), np.int64), (row, held)), shape=(u, m * n_symbols))
+    weighted = sparse.csr_array((counts[row], (row, held)), shape=indicator.shape)
     gold_columns = np.zeros((k, m * n_symbols), dtype=np.int64)
     for c in np.unique(gold[gold >= 0]):
-        gold_columns[c] = np.rint(weighted[gold == c].sum(axis=0)).astype(np.int64)
-    pairs = np.rint((indicator.T @ weighted).toarray()).astype(np.int64)
-    return Moments(pairs, gold_columns)
+        gold_columns[c] = weighted[gold == c].sum(axis=0)
+    pairs = (indicator.T @ weighted).tocsr()
+    return Moments(pairs if m * n_symbols > MOST_MOMENT_COLUMNS else pairs.toarray(), gold_columns)
 
 
 def _sparse_pairs(votes: Votes, gold: NDArray[np.int64]) -> Moments:

@@ -163,7 +163,7 @@ class VoteStatistics:
         """(m, S) how often each source names each symbol."""
         m, n_symbols = self.n_sources, self.n_symbols
         if self.kept_moments is not None:
-            return self.kept_moments.pairs.diagonal().reshape(m, n_symbols)
+            return np.asarray(self.kept_moments.table.diagonal()).reshape(m, n_symbols)
         assert self.counts is not None
         named = [np.bincount(self.patterns[:, j] + 1, weights=self.counts, minlength=n_symbols + 1)[1:] for j in range(m)]
         return np.rint(named).astype(np.int64).reshape(m, n_symbols)
@@ -180,12 +180,9 @@ class VoteStatistics:
             return NotImplemented
         if (self.classes, self.sources, self.parents, self.n_rows) != (other.classes, other.sources, other.parents, other.n_rows):
             return False
-        arrays = [(self.gold_counts, other.gold_counts), (self.keys, other.keys), (self.counts, other.counts)]
-        if (self.kept_moments is None) != (other.kept_moments is None):
+        if self.kept_moments != other.kept_moments:
             return False
-        if self.kept_moments is not None and other.kept_moments is not None:
-            mine, theirs = self.kept_moments, other.kept_moments
-            arrays += [(mine.pairs, theirs.pairs), (mine.gold_columns, theirs.gold_columns)]
+        arrays = [(self.gold_counts, other.gold_counts), (self.keys, other.keys), (self.counts, other.counts)]
         return all((a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b)) for a, b in arrays)
 
     __hash__ = None  # type: ignore[assignment]

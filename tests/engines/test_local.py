@@ -160,7 +160,9 @@ def test_engines_are_found_by_name() -> None:
     engine = LocalEngine(2)
     assert get_engine(engine) is engine
     assert get_engine("local", 3).workers == 3
-    with pytest.raises(ConfigError, match="engine 'ray' is not available in this version; engines are local"):
-        get_engine("ray")
+    with pytest.raises(ConfigError, match="no engine 'abacus'; engines are local, ray, spark"):
+        get_engine("abacus")
+    with pytest.raises(ConfigError, match="of no use to the local engine"):
+        get_engine("local", address="127.0.0.1:6379")
     with pytest.raises(ConfigError, match="at least 1"):
         get_engine("local", 0)

@@ -187,8 +187,8 @@ def test_no_rows_is_an_error() -> None:
 def test_unknown_options_are_errors() -> None:
     with pytest.raises(SourceError, match="on_error is 'abstain' or 'raise', not 'ignore'"):
         apply(rules(), TEXTS, on_error="ignore")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="engine 'ray' is not available"):
-        apply(rules(), TEXTS, engine="ray")
+    with pytest.raises(ConfigError, match="no engine 'abacus'"):
+        apply(rules(), TEXTS, engine="abacus")
 
 
 # Sources of one's own, and streams

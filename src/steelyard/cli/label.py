@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 @guarded("stopped; finished votes are kept, the same command goes on from there.")
 def label(
-    data: Annotated[str, typer.Argument(help="Table to label: .parquet, .csv, .tsv or .jsonl.", show_default=False)],
+    data: Annotated[str, typer.Argument(help="Table to label: .parquet, .csv, .tsv, .jsonl, or a folder of .parquet.", show_default=False)],
     sources: Annotated[str, typer.Option("--sources", "-s", help="Python file whose sources vote.", show_default=False)],
     output: Annotated[str, typer.Option("--output", "-o", help="Parquet file to write.")] = "labels.parquet",
     classes: Annotated[str | None, typer.Option(help="Class names in order, separated by commas; else those of the sources file.")] = None,
@@ -28,6 +28,8 @@ def label(
     chunk_rows: Annotated[int, typer.Option(help="Rows after which the votes so far are safe.")] = 5000,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop where a source raises, instead of letting it abstain there.")] = False,
+    engine: Annotated[str, typer.Option(help="Where sources vote: local, ray or spark.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the cluster; left out, a local one is started.")] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -41,11 +43,13 @@ def label(
       steelyard label data.parquet --sources my_sources.py -o labels.parquet
 
       steelyard label mail.csv -s rules.py --classes HAM,SPAM --gold label --prefix weak_ --report r.html
+
+      steelyard label big/ -s rules.py --engine ray --address ray://head:10001 --chunk-rows 100000
     """
     from steelyard.jobs.label_file import LabelFile, run
 
     named = None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip())
-    config = LabelFile(data, sources, output, named, label_model, gold, prefix, votes, chunk_rows, workers, strict)
+    config = LabelFile(data, sources, output, named, label_model, gold, prefix, votes, chunk_rows, workers, strict, engine, address)
     with progress_bar("voting", shown=not (quiet or json)) as progress:
         result = run(config, progress)
     write_report_to(report, result, quiet=quiet or json)

@@ -10,6 +10,7 @@ import polars as pl
 
 from steelyard.datasets.resolve import sha256_of
 from steelyard.errors import DataError
+from steelyard.storage import config_hash
 
 SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet", ".csv": "CSV", ".tsv": "CSV", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 
@@ -20,7 +21,8 @@ class TableFile:
     Parameters
     ----------
     path : path
-        A ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson`` file. Parquet is read by slices, text formats are parsed once.
+        A ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson`` file, or a folder of Parquet files, which are read in the order of
+        their names as one table. Parquet is read by slices, text formats are parsed once.
 
     Raises
     ------
@@ -38,13 +40,17 @@ class TableFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        self.files = sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
+        if not self.files:
+            raise DataError(f"folder '{path}' holds no .parquet file; name a table file or a folder of Parquet files")
+        if not self.files[0].is_file():
             raise DataError(f"data file '{path}' does not exist; check the path")
-        self.kind = SUFFIXES.get(self.path.suffix.lower())
+        self.kind = SUFFIXES.get(self.files[0].suffix.lower())
         if self.kind is None:
             raise DataError(f"data file '{path}' is of an unknown kind; use one of {', '.join(SUFFIXES)}")
-        if self.path.stat().st_size == 0:
-            raise DataError(f"data file '{path}' is empty; it needs a header and at least one row")
+        for file in self.files:
+            if file.stat().st_size == 0:
+                raise DataError(f"data file '{file}' is empty; it needs a header and at least one row")
         try:
             self._lazy = self._open()
             self.schema = self._lazy.collect_schema()
@@ -78,11 +84,11 @@ class TableFile:
 
     def fingerprint(self) -> str:
         """SHA-256 of the bytes: the same data has the same fingerprint wherever it lies and whenever it was copied."""
-        return sha256_of(self.path)
+        return sha256_of(self.path) if self.files == [self.path] else config_hash([sha256_of(file) for file in self.files])
 
     def _open(self) -> pl.LazyFrame:
         if self.kind == "Parquet":
-            return pl.scan_parquet(self.path)
+            return pl.scan_parquet(self.files)
         if self.kind == "CSV":
             separator = "\t" if self.path.suffix.lower() == ".tsv" else ","
             # The whole file decides the types: a column that is numeric for 100 rows and text later is text.

@@ -1,7 +1,7 @@
 """The cores of this machine as an engine: batches in, results out in the same order, with bounded memory.
 
 Work begins in this process. When it proves to last, the rest goes to forked processes, which inherit the function with everything it
-closes over, so that functions of notebooks and closures work; where forking is not safe, to threads. Merging is a tree.
+closes over, so that functions of notebooks and closures work; where forking is not safe, to threads.
 """
 
 from __future__ import annotations
@@ -17,23 +17,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from steelyard.errors import ConfigError, SteelyardError
-
-Batch = TypeVar("Batch")
-Part = TypeVar("Part")
+from steelyard.engines.base import Batch, Engine, Part
+from steelyard.engines.progress import Bar
+from steelyard.errors import SteelyardError
 
 #: Seconds of work still ahead from which processes pay for their start.
 WORTH_A_POOL = 1.0
-#: Seconds after which a terminal shows a progress bar unasked.
-WORTH_A_BAR = 2.0
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Map and reduce on this machine.
 
     Parameters
@@ -55,14 +49,6 @@ class LocalEngine:
     >>> engine.reduce(lambda left, right: left + right, ["a", "b", "c"])
     'abc'
     """
-
-    def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise ConfigError(f"workers must be at least 1, got {workers}")
-        self.workers = workers
-
-    def __repr__(self) -> str:
-        return f"LocalEngine(workers={self.workers})"
 
     def map_batches(self, function: Callable[[Batch], Part], batches: Iterable[Batch], progress: bool | None = None) -> Iterator[Part]:
         """Yield ``function(batch)`` for every batch, in order, with at most a few batches per worker in flight.
@@ -90,39 +76,13 @@ class LocalEngine:
         [0, 3, 6, 9]
         """
         total = len(batches) if isinstance(batches, Sized) else None
-        bar = _Bar(total, progress)
+        bar = Bar(total, progress)
         try:
             for result in self._results(function, iter(batches), total):
                 bar.advance()
                 yield result
         finally:
             bar.close()
-
-    def reduce(self, merge: Callable[[Part, Part], Part], parts: Iterable[Part]) -> Part:
-        """Merge parts pairwise as a tree, keeping their order and at most ``log2`` of their number in memory.
-
-        Raises
-        ------
-        ValueError
-            When there are no parts.
-
-        Examples
-        --------
-        >>> LocalEngine().reduce(lambda left, right: f"({left}{right})", "abcde")
-        '(((ab)(cd))e)'
-        """
-        merged: list[tuple[int, Part]] = []  # (height of the subtree, its merged value), heights strictly falling
-        for part in parts:
-            height = 0
-            while merged and merged[-1][0] == height:
-                part, height = merge(merged.pop()[1], part), height + 1  # noqa: PLW2901 - the part grows into its subtree
-            merged.append((height, part))
-        if not merged:
-            raise ValueError("reduce needs at least one part")
-        result = merged.pop()[1]
-        while merged:
-            result = merge(merged.pop()[1], result)
-        return result
 
     def _results(self, function: Callable[[Batch], Part], batches: Iterator[Batch], total: int | None) -> Iterator[Part]:
         """Run batches here until a pool is worth its start, then there."""
@@ -212,28 +172,3 @@ def _adopt(function: Callable[[Any], Any]) -> None:
 
 def _call_adopted(batch: Any) -> Any:
     return _adopted(batch)
-
-
-class _Bar:
-    """A progress bar on standard error that appears only when asked for or when a terminal's user has waited."""
-
-    def __init__(self, total: int | None, wanted: bool | None) -> None:
-        self._console = Console(stderr=True)
-        self._wanted = self._console.is_terminal if wanted is None else wanted
-        self._patience = 0.0 if wanted else WORTH_A_BAR
-        self._total, self._done, self._begun = total, 0, time.perf_counter()
-        self._progress: Progress | None = None
-
-    def advance(self) -> None:
-        self._done += 1
-        if self._progress is None and self._wanted and time.perf_counter() - self._begun >= self._patience:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self._console)
-            self._task = self._progress.add_task("batches", total=self._total)
-            self._progress.start()
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self._done)
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()

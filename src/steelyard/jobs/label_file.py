@@ -67,6 +67,8 @@ class LabelFile:
     chunk_rows: int = 5000
     workers: int | None = None
     strict: bool = False
+    engine: str = "local"
+    address: str | None = None
 
 
 def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -> Result:
@@ -108,6 +110,8 @@ def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -
         chunk_rows=config.chunk_rows,
         workers=config.workers,
         strict=config.strict,
+        engine=config.engine,
+        address=config.address,
         progress=progress,
     )
     result.timings["sources"] = time.perf_counter() - began
@@ -152,7 +156,7 @@ def read_labels(path: str) -> tuple[pl.DataFrame, Targets, str]:
         The file is unreadable or was not written by ``steelyard label``.
     """
     table = TableFile(path)
-    kept = (pq.read_schema(path).metadata or {}).get(METADATA) if table.kind == "Parquet" else None
+    kept = (pq.read_schema(table.files[0]).metadata or {}).get(METADATA) if table.kind == "Parquet" else None
     if kept is None:
         raise DataError(f"file '{path}' holds no labels of `steelyard label`; label it first, or name its column of labels with --label")
     about = json.loads(kept)

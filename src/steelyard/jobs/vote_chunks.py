@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from steelyard.datasets import TableFile
+from steelyard.engines import Engine, get_engine
 from steelyard.errors import SteelyardError
 from steelyard.jobs.sources_file import SourcesFile
 from steelyard.sources import apply_batches
@@ -33,6 +37,8 @@ def vote_in_chunks(
     chunk_rows: int = 5000,
     workers: int | None = None,
     strict: bool = False,
+    engine: str | Engine = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Votes, int]:
     """Let the sources vote on every row of a table file.
@@ -50,6 +56,8 @@ def vote_in_chunks(
         Rows after which the votes so far are safe.
     workers, strict
         As in ``apply``.
+    engine, address
+        Where chunks are voted on, see ``get_engine``; a cluster takes whole chunks, this machine spreads the rows of each.
     progress : callable, optional
         Called with (rows done, rows in all).
 
@@ -64,27 +72,46 @@ def vote_in_chunks(
     key = config_hash({"data": table.fingerprint(), "sources": sources.text, **decisive})
     folder = _only(work, key)
     _teach(sources.sources, table, hidden)
-    parts: list[Votes] = []
-    resumed = 0
-    for start in range(0, table.n_rows, chunk_rows):
-        part = folder / f"votes-{start:012d}.parquet"
-        if part.is_file():
-            votes = Votes.from_parquet(part)
-            resumed += votes.n_rows
-        else:
-            rows = table.slice(start, chunk_rows).drop(hidden)
-            try:
-                (votes,) = apply_batches(
-                    sources.sources, [rows], classes=classes, hierarchy=sources.hierarchy, strict=strict, workers=workers
-                )
-            except SteelyardError as error:
-                counted = f" (rows counted from row {start} of '{table.path}')" if start else ""
-                raise type(error)(f"{error}{counted}") from error
-            votes.to_parquet(part)
-        parts.append(votes)
+    starts = range(0, table.n_rows, chunk_rows)
+    files = {start: folder / f"votes-{start:012d}.parquet" for start in starts}
+    missing = [start for start in starts if not files[start].is_file()]
+    resumed = table.n_rows - sum(min(chunk_rows, table.n_rows - start) for start in missing)
+    runner = get_engine(engine, workers, address)
+    vote = partial(_vote, sources.sources, classes, sources.hierarchy, strict, 1 if runner.is_remote else workers)
+    chunks = (table.slice(start, chunk_rows).drop(hidden) for start in missing)
+    voted = runner.map_batches(vote, chunks, progress=False) if runner.is_remote else map(vote, chunks)
+    done = resumed
+    for start, votes in zip(missing, _counted_from(missing, voted, table), strict=True):
+        votes.to_parquet(files[start])
+        done += votes.n_rows
         if progress is not None:
-            progress(min(start + chunk_rows, table.n_rows), table.n_rows)
+            progress(done, table.n_rows)
+    if progress is not None and not missing:
+        progress(done, table.n_rows)
+    parts = [Votes.from_parquet(file) for file in files.values()]
     return _joined(parts), resumed
+
+
+def _vote(
+    sources: tuple[Source, ...],
+    classes: tuple[str, ...],
+    hierarchy: Mapping[str, Sequence[str]] | None,
+    strict: bool,
+    workers: int | None,
+    rows: pl.DataFrame,
+) -> Votes:
+    (votes,) = apply_batches(sources, [rows], classes=classes, hierarchy=hierarchy, strict=strict, workers=workers)
+    return votes
+
+
+def _counted_from(starts: Sequence[int], voted: Iterator[Votes], table: TableFile) -> Iterator[Votes]:
+    """The votes as they come; an error says from which row its own count begins."""
+    for start in starts:
+        try:
+            yield next(voted)
+        except SteelyardError as error:
+            counted = f" (rows counted from row {start} of '{table.path}')" if start else ""
+            raise type(error)(f"{error}{counted}") from error
 
 
 def _teach(sources: tuple[Source, ...], table: TableFile, hidden: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from steelyard.engines import LocalEngine, get_engine
+from steelyard.engines import Engine, get_engine
 from steelyard.errors import SourceError, SteelyardError, VotesError
 from steelyard.sources.base import Faults, RowSource, Source, SourceVotes, check_columns
 from steelyard.sources.expressions import ExpressionSource, evaluate_together
@@ -37,7 +37,7 @@ def apply(
     hierarchy: Mapping[str, Sequence[str]] | None = None,
     on_error: Literal["abstain", "raise"] = "abstain",
     strict: bool = False,
-    engine: str | LocalEngine = "local",
+    engine: str | Engine = "local",
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Votes:
@@ -102,7 +102,7 @@ def apply_batches(
     classes: Sequence[str],
     hierarchy: Mapping[str, Sequence[str]] | None = None,
     strict: bool = False,
-    engine: str | LocalEngine = "local",
+    engine: str | Engine = "local",
     workers: int | None = None,
 ) -> Iterator[Votes]:
     """Yield the votes on each table of a stream, so that data need not fit in memory.
@@ -147,7 +147,7 @@ def _votes(
     classes: Sequence[str] | None,
     hierarchy: Mapping[str, Sequence[str]] | None,
     strict: bool,
-    engine: LocalEngine,
+    engine: Engine,
     progress: bool | None,
 ) -> Votes:
     by_row = [source for source in sources if isinstance(source, RowSource)]
@@ -217,7 +217,7 @@ def _visit_rows(
     frame: pl.DataFrame,
     failures: dict[Preprocessor, Failures],
     strict: bool,
-    engine: LocalEngine,
+    engine: Engine,
     progress: bool | None,
 ) -> Iterator[tuple[str, SourceVotes]]:
     """Let all row sources vote in one pass over the rows, chunk by chunk."""
@@ -249,7 +249,7 @@ def _vote_in_chunk(source: RowSource, chunk: RowBatch, failed: dict[Preprocessor
     return replace(votes, faults=Faults.total([votes.faults, *lost.values()])) if lost else votes
 
 
-def _chunks(n: int, engine: LocalEngine) -> list[range]:
+def _chunks(n: int, engine: Engine) -> list[range]:
     """Split n rows so that each worker gets several chunks, after a short first one."""
     size = max(1, min(CHUNK, n // (8 * (engine.workers or 4))))
     starts = [0, *range(min(FIRST, n), n, size)]
