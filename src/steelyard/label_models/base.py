@@ -95,7 +95,7 @@ class LabelModel(BaseEstimator):
         self.support_ = statistics.support
         self.converged_, self.n_iter_, self.log_likelihood_ = True, 0, float("nan")
         self._fit(statistics)
-        self.accuracies_ = vote_accuracies(self.confusions_, self.class_prior_, statistics.support)
+        self.accuracies_ = vote_accuracies(self.confusions_, self.class_prior_, self.support_)
         return self
 
     def _fit(self, statistics: VoteStatistics) -> None:
@@ -249,7 +249,8 @@ def starting_prior(class_prior: ArrayLike | None, statistics: VoteStatistics) ->
     # A handful of gold rows says little about the prior; ten per class is where its error falls under that of biased votes.
     if statistics.gold_counts.sum() >= 10 * k:
         return (statistics.gold_counts + 1.0) / (statistics.gold_counts + 1.0).sum(), "gold"
-    named = statistics.votes_for[:, :k]
+    one_class = statistics.support.sum(axis=1) == 1
+    named = statistics.votes_for[:, one_class] @ statistics.support[one_class]
     if not named.any():
         return np.full(k, 1 / k), "uniform"
     rate = named.sum(axis=0) / np.maximum((named > 0).sum(axis=0), 1) + 1.0 / n
@@ -258,9 +259,8 @@ def starting_prior(class_prior: ArrayLike | None, statistics: VoteStatistics) ->
 
 def vote_accuracies(confusions: NDArray[np.float64], prior: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(m,) P(vote compatible with the class | the source votes)."""
-    joint = confusions[:, :, :-1] * prior[None, :, None]
-    votes = joint.sum(axis=(1, 2))
-    correct = (joint * support.T[None]).sum(axis=(1, 2))
+    votes = (1 - confusions[:, :, -1]) @ prior
+    correct = np.einsum("jks,sk->j", confusions[:, :, :-1], support * prior)
     return np.divide(correct, votes, out=np.full(len(votes), np.nan), where=votes > 1e-12)
 
 

@@ -112,11 +112,11 @@ def _agreement(statistics: VoteStatistics, prior: NDArray[np.float64]) -> NDArra
     """(m, k, S + 1) confusions implied by pairwise agreement: how other sources vote, and gold labels, where source j names a symbol."""
     m, n_symbols, k = statistics.n_sources, statistics.n_symbols, statistics.n_classes
     moments = statistics.moments
-    pairs = moments.pairs.reshape(m, n_symbols, m, n_symbols).astype(np.float64)
     # Support for class k given that j says l: votes of all sources on those rows, plus gold rows.
-    for_class = np.einsum("jlis,sk->jlk", pairs, statistics.support.astype(np.float64))
-    for_class += moments.gold_columns.T.reshape(m, n_symbols, k)
-    spoken = pairs[np.arange(m), :, np.arange(m), :][:, np.arange(n_symbols), np.arange(n_symbols)]
+    for_class = moments.table @ np.tile(statistics.support.astype(np.float64), (m, 1))
+    for_class += moments.gold_columns.T
+    for_class = for_class.reshape(m, n_symbols, k)
+    spoken = np.asarray(moments.table.diagonal()).reshape(m, n_symbols)
     total = for_class.sum(axis=2, keepdims=True)
     share = np.divide(for_class, total, out=np.zeros_like(for_class), where=total > 0)
     joint = (spoken[:, :, None] * share / statistics.n_rows).transpose(0, 2, 1)
