@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from steelyard import ABSTAIN, Votes, VoteStatistics
+from steelyard import ABSTAIN, Votes, VoteStatistics, vote_moments
 from steelyard.errors import DataError, VotesError
+from steelyard.label_models import MajorityVote, MeTaL
 
 CLASSES = ["a", "b", "c"]
 
@@ -254,3 +255,24 @@ def test_files_that_are_not_votes(tmp_path: Path) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(VotesError, match="does not hold votes"):
         Votes.from_parquet(tmp_path / "other.parquet")
+
+
+def test_wide_tables_of_pairs_are_sparse_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-1, 4, (60, 5))
+    y = rng.integers(-1, 4, 60)
+    votes = Votes(codes, classes=list("abcd"))
+    dense = VoteStatistics.from_votes(votes, y, keep="moments")
+    majority = MajorityVote().fit(votes)
+    monkeypatch.setattr(vote_moments, "MOST_MOMENT_COLUMNS", 10)
+    wide = VoteStatistics.from_votes(votes, y, keep="moments")
+    assert dense.kept_moments is not None
+    assert wide.kept_moments is not None
+    np.testing.assert_array_equal(wide.kept_moments.table.toarray(), dense.kept_moments.table)
+    np.testing.assert_array_equal(wide.votes_for, dense.votes_for)
+    parts = [VoteStatistics.from_votes(votes[i : i + 20], y[i : i + 20], keep="moments") for i in (0, 20, 40)]
+    assert VoteStatistics.merge(parts) == wide
+    assert wide != VoteStatistics.from_votes(votes[::-1], y, keep="moments")
+    np.testing.assert_allclose(MajorityVote().fit(votes).confusions_, majority.confusions_)
+    with pytest.raises(VotesError, match="use a pattern model"):
+        MeTaL().fit(votes)

@@ -7,7 +7,24 @@ import pytest
 
 from steelyard import Votes, VoteStatistics
 from steelyard.errors import LabelModelError, VotesError
-from steelyard.label_models import DawidSkene, LabelModel, MajorityVote, MeTaL, TripletModel
+from steelyard.label_models import (
+    EBCC,
+    GLAD,
+    IBCC,
+    KOS,
+    MACE,
+    MMSR,
+    Cage,
+    DataProgramming,
+    DawidSkene,
+    HyperLabelModel,
+    LabelModel,
+    MajorityVote,
+    MeTaL,
+    TripletModel,
+    Wawa,
+    ZeroBasedSkill,
+)
 from tests.label_models.check_estimator import CHECKS, Check, simulate
 
 MODELS: list[LabelModel] = [
@@ -18,6 +35,19 @@ MODELS: list[LabelModel] = [
     DawidSkene(prior=None),
     MeTaL(),
     TripletModel(),
+    GLAD(),
+    MACE(restarts=2),
+    MACE(method="em", restarts=2),
+    IBCC(),
+    EBCC(n_subtypes=3, restarts=2),
+    Cage(),
+    DataProgramming(),
+    DataProgramming(dependencies=[("source_0", "source_1")]),
+    Wawa(),
+    ZeroBasedSkill(),
+    KOS(),
+    MMSR(),
+    HyperLabelModel(),
 ]
 
 

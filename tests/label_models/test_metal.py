@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from steelyard import Votes, VoteStatistics
 from steelyard.errors import LabelModelError
 from steelyard.label_models import MajorityVote, MeTaL
-from steelyard.label_models.metal import pair_frequencies
+from steelyard.label_models.pair_frequencies import pair_frequencies
 
 
 def planted(n: int, m: int, k: int, seed: int, *, even: bool) -> tuple[Votes, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -79,7 +79,7 @@ def test_pair_frequencies_count_silence() -> None:
 def test_too_few_overlapping_sources_warn_and_vote() -> None:
     codes = np.array([[0, -1, -1], [-1, 1, -1], [-1, -1, 0], [1, 1, -1]] * 5)
     votes = Votes(codes, classes=["a", "b"])
-    with pytest.warns(UserWarning, match="fewer than three sources"):
+    with pytest.warns(UserWarning, match="fewer than three independent sources"):
         model = MeTaL(class_prior=[0.5, 0.5]).fit(votes)
     np.testing.assert_array_equal(model.predict(votes), MajorityVote().fit(votes).predict(votes))
 

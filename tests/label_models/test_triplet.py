@@ -6,7 +6,9 @@ import pytest
 from steelyard import Votes, VoteStatistics
 from steelyard.errors import LabelModelError
 from steelyard.label_models import MajorityVote, TripletModel
-from steelyard.label_models.metal import pair_frequencies
+from steelyard.label_models.metal import believed_confusions
+from steelyard.label_models.pair_frequencies import pair_frequencies
+from steelyard.label_models.source_groups import SourceGroups
 from steelyard.label_models.triplet import class_conditional_triplets, symmetric_triplets
 from tests.label_models.test_metal import planted
 
@@ -61,9 +63,12 @@ def test_a_source_worse_than_chance_is_turned_round() -> None:
 def test_tables_are_distributions_on_moments_no_model_could_give() -> None:
     rng = np.random.default_rng(3)
     votes = Votes(rng.integers(-1, 3, (12, 6)), classes=["a", "b", "c"])
-    together = pair_frequencies(VoteStatistics.from_votes(votes, keep="moments"))
-    for solve in (class_conditional_triplets, symmetric_triplets):
-        mu = solve(together, np.array([0.98, 0.01, 0.01]), votes.support, 12)
+    statistics = VoteStatistics.from_votes(votes, keep="moments")
+    together = pair_frequencies(statistics)
+    shares, prior = np.einsum("jaja->ja", together), np.array([0.98, 0.01, 0.01])
+    given = (together, prior, votes.support, 12, SourceGroups.of(None, statistics, together))
+    believed = believed_confusions(shares, prior, votes.support, 0.7)
+    for mu in (class_conditional_triplets(*given, believed), symmetric_triplets(*given)):
         assert np.isfinite(mu).all()
         assert (mu > 0).all()
         np.testing.assert_allclose(mu.sum(axis=1), 1)
@@ -71,7 +76,7 @@ def test_tables_are_distributions_on_moments_no_model_could_give() -> None:
 
 def test_too_few_overlapping_sources_warn_and_vote() -> None:
     votes = Votes([[0, 1], [1, 1], [0, 0], [-1, 1]] * 5, classes=["a", "b"])
-    with pytest.warns(UserWarning, match="fewer than three sources"):
+    with pytest.warns(UserWarning, match="fewer than three independent sources"):
         model = TripletModel(class_prior=[0.5, 0.5]).fit(votes)
     np.testing.assert_allclose(model.predict_proba(votes)[0], [0.5, 0.5], atol=0.2)
 

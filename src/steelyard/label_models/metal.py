@@ -14,7 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import LabelModel, starting_prior
-from steelyard.label_models.posterior import log_posterior
+from steelyard.label_models.pair_frequencies import pair_frequencies
+from steelyard.label_models.source_groups import Pairs, SourceGroups, group_posterior, joint_terms
 from steelyard.vote_statistics import Keep, VoteStatistics
 from steelyard.votes import Votes
 
@@ -43,6 +44,15 @@ class MeTaL(LabelModel):
         Votes per symbol that it takes to weigh as much as that belief.
     max_iter, tol : int, float
         Stop when no probability moves by more than `tol` in a sweep.
+    dependencies : sequence of (source, source), "learn" or None
+        Sources, by name or index, that depend on each other given the class, as copies do; "learn" asks `learn_dependencies`. Sources
+        that a chain of pairs links are one group: agreement within a group teaches nothing about the class and is left out of the fit,
+        groups weigh as their effective number of sources, and in prediction what a group repeats counts once (see `source_groups`).
+
+    Attributes
+    ----------
+    dependencies_ : (e, 2) int64
+        Indices of the dependent pairs that were used.
 
     Notes
     -----
@@ -71,6 +81,7 @@ class MeTaL(LabelModel):
         prior_strength: float = 100.0,
         max_iter: int = 500,
         tol: float = 1e-6,
+        dependencies: Pairs | Literal["learn"] | None = None,
     ) -> None:
         self.abstain = abstain
         self.class_prior = class_prior
@@ -78,6 +89,7 @@ class MeTaL(LabelModel):
         self.prior_strength = prior_strength
         self.max_iter = max_iter
         self.tol = tol
+        self.dependencies = dependencies
 
     def _fit(self, statistics: VoteStatistics) -> None:
         if self.abstain not in ("ignore", "model"):
@@ -87,13 +99,16 @@ class MeTaL(LabelModel):
                 f"prior_accuracy must lie in (0, 1) and prior_strength be at least 0, got {self.prior_accuracy} and {self.prior_strength}"
             )
         prior, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
-        self.class_prior_ = prior
         together = pair_frequencies(statistics)
+        groups = SourceGroups.of(self.dependencies, statistics, together)
+        if self.class_prior_source_ == "votes" and len(groups.pairs):
+            prior = groups.weighted_prior(statistics)
+        self.class_prior_ = prior
         shares = np.einsum("jaja->ja", together)
         mu = believed_confusions(shares, prior, statistics.support, self.prior_accuracy)
-        if not three_sources_overlap(statistics):
+        if not three_sources_overlap(statistics, groups.apart):
             warnings.warn(
-                "fewer than three sources overlap pairwise, so their accuracies cannot be learned from agreement; "
+                "fewer than three independent sources overlap pairwise, so their accuracies cannot be learned from agreement; "
                 f"MeTaL weighs all votes with accuracy {self.prior_accuracy}",
                 stacklevel=3,
             )
@@ -105,17 +120,18 @@ class MeTaL(LabelModel):
             trusted = statistics.gold_counts / (statistics.gold_counts + self.prior_strength + 1.0)
             mu = (1 - trusted) * mu + trusted * gold_shares
             mu, self.n_iter_, self.converged_ = alternating_least_squares(
-                together, mu, prior, belief, gold_shares, gold_weights, max_iter=self.max_iter, tol=self.tol
+                together, mu, prior, belief, gold_shares, gold_weights, groups, max_iter=self.max_iter, tol=self.tol
             )
             if not statistics.gold_counts.any():
                 mu = mu[:, :, _better_than_chance(mu, prior)]
         self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
+        self.dependencies_ = groups.pairs
+        self.tree_, self.joint_terms_ = joint_terms(groups, mu, prior, together, statistics.n_rows)
 
     def _posterior(self, votes: Votes) -> NDArray[np.float32]:
-        tables = np.log(np.maximum(self.confusions_, _SMALLEST))
-        if self.abstain == "ignore":
-            tables[:, :, -1] = 0
-        return log_posterior(votes, tables, np.log(self.class_prior_.clip(_SMALLEST)))
+        return group_posterior(
+            votes, self.confusions_, self.class_prior_, self.tree_, self.joint_terms_, silence_speaks=self.abstain == "model"
+        )
 
 
 def alternating_least_squares(
@@ -125,11 +141,12 @@ def alternating_least_squares(
     belief: Array,
     gold_shares: Array,
     gold_weights: Array,
+    groups: SourceGroups,
     *,
     max_iter: int,
     tol: float,
 ) -> tuple[Array, int, bool]:
-    """Solve together[i, :, j, :] = μ_i diag(p) μ_jᵀ (i ≠ j) and shares = μ_i p for μ (m, S + 1, k).
+    """Solve together[i, :, j, :] = μ_i diag(p) μ_jᵀ (i, j in different groups) and shares = μ_i p for μ (m, S + 1, k).
 
     Parameters
     ----------
@@ -140,6 +157,8 @@ def alternating_least_squares(
     prior : (k,) float array
     gold_shares, gold_weights : (m, S + 1, k), (k,) float arrays
         Votes given the gold class, and gold rows per class as a share of all rows.
+    groups : SourceGroups
+        Pairs within a group give no equations; the others count by the weight of the other source.
 
     Returns
     -------
@@ -148,34 +167,31 @@ def alternating_least_squares(
     m, s1, k = start.shape
     shares = np.einsum("jaja->ja", together)
     # Var(together[a, b]) ≈ shares[a]·shares[b] / n: each equation of source i is divided by the share of the other source's symbol.
-    weight = np.divide(1.0, shares, out=np.zeros_like(shares), where=shares > 0)
-    others = together.copy()
-    others[np.arange(m), :, np.arange(m), :] = 0
-    others = others.reshape(m, s1, m * s1)
+    weight = np.divide(groups.weights[:, None], shares, out=np.zeros_like(shares), where=shares > 0)
+    apart = groups.apart.astype(np.float64)
+    others = (together * apart[:, None, :, None]).reshape(m, s1, m * s1)
     mu = start.copy()
     joint = mu * prior
     weighted = weight[:, :, None] * joint
     grams = np.einsum("jak,jal->jkl", weighted, joint)
-    total = grams.sum(axis=0) + np.outer(prior, prior)
     ridge = np.einsum("ja,k->jak", belief, prior)
     ridge_target = ridge * start + gold_weights * gold_shares
     ridge_diagonal = (ridge + gold_weights)[:, :, :, None] * np.eye(k)
     for sweep in range(1, max_iter + 1):
         moved = 0.0
         for i in range(m):
-            gram = total - grams[i]
+            gram = np.tensordot(apart[i], grams, 1) + np.outer(prior, prior)
             target = others[i] @ weighted.reshape(m * s1, k) + np.outer(shares[i], prior)
             solved = np.linalg.solve(gram + ridge_diagonal[i] + 1e-12 * np.eye(k), (target + ridge_target[i])[:, :, None])[:, :, 0]
-            # The overall shares are known far better than any pair, so they hold exactly (up to clipping).
+            # The overall shares are known far better than any pair, so they hold exactly.
             solved += np.outer(shares[i], 1 - solved.sum(axis=0))
-            solved = np.maximum(solved + (shares[i] - solved @ prior)[:, None], _SMALLEST)
-            solved /= solved.sum(axis=0)
+            solved += (shares[i] - solved @ prior)[:, None]
+            solved = _with_margins(np.maximum(solved, _SMALLEST) * prior, shares[i], prior, rounds=3)
             moved = max(moved, float(np.abs(solved - mu[i]).max()))
             mu[i] = solved
             joint[i] = solved * prior
             weighted[i] = weight[i][:, None] * joint[i]
             grams[i] = weighted[i].T @ joint[i]
-            total = gram + grams[i]
         if moved < tol:
             return mu, sweep, True
     return mu, max_iter, False
@@ -190,41 +206,29 @@ def believed_confusions(shares: Array, prior: Array, support: NDArray[np.bool_],
         out=support / support.sum(axis=1, keepdims=True),
         where=among.sum(axis=1, keepdims=True) > 0,
     )
-    right = accuracy * meant + (1 - accuracy) * prior
-    mu = np.empty((*shares.shape, len(prior)))
-    mu[:, :-1] = shares[:, :-1, None] * right / np.maximum(prior, _SMALLEST)
-    # A symbol said more often than its class occurs cannot always be right: what exceeds one is scaled back.
-    mu[:, :-1] /= np.maximum(mu[:, :-1].sum(axis=1, keepdims=True), 1 - _SMALLEST)
-    mu[:, -1] = 1 - mu[:, :-1].sum(axis=1)
-    mu = np.maximum(mu, _SMALLEST)
-    return mu / mu.sum(axis=1, keepdims=True)
+    # P(class | symbol), and of silence the class prior.
+    told = np.vstack([accuracy * meant + (1 - accuracy) * prior, prior])
+    return _with_margins(shares[:, :, None] * told, shares, prior, rounds=100)
 
 
-def pair_frequencies(statistics: VoteStatistics) -> Array:
-    """(m, S + 1, m, S + 1) share of rows on which source i says a and source j says b; abstaining is the last symbol."""
-    m, s = statistics.n_sources, statistics.n_symbols
-    # Whole numbers until the end: a rounding error in place of "never silent" would become an equation of enormous weight.
-    counts = statistics.moments.pairs.reshape(m, s, m, s)
-    spoken = np.einsum("jaja->ja", counts)
-    silent = statistics.n_rows - spoken.sum(axis=1)
-    own = np.arange(m)
-    together = np.zeros((m, s + 1, m, s + 1), dtype=np.int64)
-    together[:, :s, :, :s] = counts
-    together[:, :s, :, s] = spoken[:, :, None] - counts.sum(axis=3)
-    together[:, s, :, :s] = spoken[None] - counts.sum(axis=1)
-    together[:, s, :, s] = silent[None, :] - together[:, :s, :, s].sum(axis=1)
-    together[own, :, own, :] = 0
-    together[own[:, None], np.arange(s), own[:, None], np.arange(s)] = spoken
-    together[own, s, own, s] = silent
-    return together / statistics.n_rows
+def _with_margins(joint: Array, shares: Array, prior: Array, rounds: int) -> Array:
+    """(…, S + 1, k) confusions of the joint distribution of symbol and class nearest to `joint` with the margins `shares` and `prior`.
+
+    Iterative proportional fitting (Deming and Stephan, 1940). A source that is never silent is so in no class.
+    """
+    prior = np.maximum(prior, _SMALLEST)
+    for _ in range(rounds):
+        joint = joint * (shares / np.maximum(joint.sum(axis=-1), _SMALLEST**2))[..., None]
+        joint = joint * (prior / np.maximum(joint.sum(axis=-2, keepdims=True), _SMALLEST**2))
+    mu = np.maximum(joint / prior, _SMALLEST)
+    return np.asarray(mu / mu.sum(axis=-2, keepdims=True))
 
 
-def three_sources_overlap(statistics: VoteStatistics) -> bool:
-    """Whether some three sources vote together in pairs: the least from which accuracies can be learned without gold labels."""
+def three_sources_overlap(statistics: VoteStatistics, apart: NDArray[np.bool_]) -> bool:
+    """Whether some three sources of different groups vote together in pairs: the least to learn from without gold labels."""
     m, s = statistics.n_sources, statistics.n_symbols
     overlap = statistics.moments.pairs.reshape(m, s, m, s).sum(axis=(1, 3)) > 0
-    np.fill_diagonal(overlap, False)
-    linked = overlap.astype(np.float64)
+    linked = (overlap & apart).astype(np.float64)
     return bool(statistics.gold_counts.any() or (linked @ linked * linked).any())
 
 

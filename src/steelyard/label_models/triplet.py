@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import LabelModel, starting_prior
-from steelyard.label_models.metal import believed_confusions, pair_frequencies, three_sources_overlap
-from steelyard.label_models.posterior import log_posterior
+from steelyard.label_models.metal import believed_confusions, three_sources_overlap
+from steelyard.label_models.pair_frequencies import pair_frequencies
+from steelyard.label_models.source_groups import Pairs, SourceGroups, group_posterior, joint_terms
 from steelyard.vote_statistics import Keep, VoteStatistics
 from steelyard.votes import Votes
 
@@ -45,6 +46,13 @@ class TripletModel(LabelModel):
         sources name each class; Snorkel's LabelModel takes it as uniform.
     prior_accuracy, prior_strength : float, float
         Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place.
+    dependencies : sequence of (source, source), "learn" or None
+        Sources, by name or index, that depend on each other given the class; as in `MeTaL`. Triplets are taken from different groups.
+
+    Attributes
+    ----------
+    dependencies_ : (e, 2) int64
+        Indices of the dependent pairs that were used.
 
     Notes
     -----
@@ -71,12 +79,14 @@ class TripletModel(LabelModel):
         class_prior: ArrayLike | None = None,
         prior_accuracy: float = 0.7,
         prior_strength: float = 30.0,
+        dependencies: Pairs | Literal["learn"] | None = None,
     ) -> None:
         self.variant = variant
         self.abstain = abstain
         self.class_prior = class_prior
         self.prior_accuracy = prior_accuracy
         self.prior_strength = prior_strength
+        self.dependencies = dependencies
 
     def _fit(self, statistics: VoteStatistics) -> None:
         if self.variant not in ("class-conditional", "symmetric"):
@@ -89,20 +99,25 @@ class TripletModel(LabelModel):
             )
         self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
         together = pair_frequencies(statistics)
+        groups = SourceGroups.of(self.dependencies, statistics, together)
+        if self.class_prior_source_ == "votes" and len(groups.pairs):
+            self.class_prior_ = groups.weighted_prior(statistics)
         shares = np.einsum("jaja->ja", together)
         believed = believed_confusions(shares, self.class_prior_, statistics.support, self.prior_accuracy)
-        if statistics.n_classes == 1 or not three_sources_overlap(statistics):
+        if statistics.n_classes == 1 or not three_sources_overlap(statistics, groups.apart):
             warnings.warn(
-                "fewer than three sources overlap pairwise, so their accuracies cannot be learned from agreement; "
+                "fewer than three independent sources overlap pairwise, so their accuracies cannot be learned from agreement; "
                 f"TripletModel weighs all votes with accuracy {self.prior_accuracy}",
                 stacklevel=4,
             )
             mu = believed
         else:
-            solve = class_conditional_triplets if self.variant == "class-conditional" else symmetric_triplets
-            solved = solve(together, self.class_prior_, statistics.support, statistics.n_rows)
+            given = (together, self.class_prior_, statistics.support, statistics.n_rows, groups)
+            solved = class_conditional_triplets(*given, believed) if self.variant == "class-conditional" else symmetric_triplets(*given)
             mu = self._with_belief(solved, believed, shares, statistics)
         self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
+        self.dependencies_ = groups.pairs
+        self.tree_, self.joint_terms_ = joint_terms(groups, mu, self.class_prior_, together, statistics.n_rows)
 
     def _with_belief(self, solved: Array, believed: Array, shares: Array, statistics: VoteStatistics) -> Array:
         """Average of moments (one count per vote), belief (`prior_strength` counts) and gold rows (one count each)."""
@@ -117,19 +132,23 @@ class TripletModel(LabelModel):
         return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
 
     def _posterior(self, votes: Votes) -> NDArray[np.float32]:
-        tables = np.log(np.maximum(self.confusions_, _SMALLEST))
-        if self.abstain == "ignore":
-            tables[:, :, -1] = 0
-        return log_posterior(votes, tables, np.log(self.class_prior_.clip(_SMALLEST)))
+        return group_posterior(
+            votes, self.confusions_, self.class_prior_, self.tree_, self.joint_terms_, silence_speaks=self.abstain == "model"
+        )
 
 
-def class_conditional_triplets(together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int) -> Array:
-    """(m, S + 1, k) confusions from pair frequencies (m, S + 1, m, S + 1), each class against the rest."""
+def class_conditional_triplets(
+    together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int, groups: SourceGroups, believed: Array
+) -> Array:
+    """(m, S + 1, k) confusions from pair frequencies (m, S + 1, m, S + 1), each class against the rest.
+
+    With more than two classes the rounds start from what is `believed` and go half of the way each: they can swing otherwise.
+    """
     m, k = len(together), len(prior)
     shares = np.einsum("jaja->ja", together)
     covariance = together - shares[:, :, None, None] * shares[None, None]
     covariance[np.arange(m), :, np.arange(m), :] = 0
-    mu = np.repeat(shares[:, :, None], k, axis=2)
+    mu = believed
     for _ in range(1 if k == 2 else _REST_ROUNDS):
         solved = np.empty_like(mu)
         for c in range(k):
@@ -140,22 +159,22 @@ def class_conditional_triplets(together: Array, prior: Array, support: NDArray[n
                 to_value -= _covariance_within_rest(mu, prior, c, value)
             between = np.einsum("iaj,a->ij", to_value, value)
             spread = np.sqrt(np.maximum(shares @ value**2 - (shares @ value) ** 2, 0))
-            strength = _triplet_medians(between, _noise(spread, n_rows)) / np.sqrt(p * (1 - p))
+            strength = _triplet_medians(between, _noise(spread, n_rows), groups) / np.sqrt(p * (1 - p))
             # Votes lie in [-1, 1], so knowing the class cannot move their mean by more than 2.
             strength = np.clip(strength, -2, 2)
-            weight = strength[None, :] * (1 - np.eye(m))
-            power = p * (1 - p) * (weight**2).sum(axis=1)
+            weight = strength * groups.weights * groups.apart
+            power = p * (1 - p) * weight @ strength
             shift = np.einsum("iaj,ij->ia", to_value, weight) / np.maximum(power, 1e-12)[:, None]
             solved[:, :, c] = shares + (1 - p) * shift * (power > 1e-12)[:, None]
             if k == 2:
                 solved[:, :, 1 - c] = shares - p * shift * (power > 1e-12)[:, None]
                 break
-        mu = np.maximum(solved, _SMALLEST)
-        mu /= mu.sum(axis=1, keepdims=True)
+        mu = np.maximum(solved if k == 2 else (solved + mu) / 2, _SMALLEST)
+        mu = mu / mu.sum(axis=1, keepdims=True)
     return mu
 
 
-def symmetric_triplets(together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int) -> Array:
+def symmetric_triplets(together: Array, prior: Array, support: NDArray[np.bool_], n_rows: int, groups: SourceGroups) -> Array:
     """(m, S + 1, k) confusions when a source is equally accurate on a class and on the rest, and silent independently of both."""
     shares = np.einsum("jaja->ja", together)
     m, s1 = shares.shape
@@ -164,7 +183,7 @@ def symmetric_triplets(together: Array, prior: Array, support: NDArray[np.bool_]
         value = _against_the_rest(support, c)
         products = np.einsum("iajb,a,b->ij", together, value, value)
         np.fill_diagonal(products, 0)
-        agreement = _triplet_medians(products, _noise(np.sqrt(shares @ value**2), n_rows))
+        agreement = _triplet_medians(products, _noise(np.sqrt(shares @ value**2), n_rows), groups)
         for_class, silent = shares @ (value > 0), shares @ (value == 0)
         agree = (1 + np.clip(agreement, -1, 1) - silent) / 2
         # The joint table of (v, Y) has one free cell once P(v), P(Y), P(vY) and P(v = 0, Y) = P(v = 0) P(Y) are known.
@@ -192,22 +211,35 @@ def _covariance_within_rest(mu: Array, prior: Array, c: int, value: Array) -> Ar
     return np.asarray(np.einsum("iar,jr,r->iaj", symbols, values, prior[rest]))
 
 
-def _triplet_medians(pairs: Array, noise: Array) -> Array:
-    """(m,) signed loadings x with pairs[i, j] ≈ x_i x_j off the diagonal: medians over all triplets whose denominator is above noise."""
+def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups) -> Array:
+    """(m,) signed loadings x with pairs[i, j] ≈ x_i x_j for sources apart: medians over all triplets whose denominator is above noise.
+
+    A triplet of sources of three groups counts by the product of the weights of its two other sources.
+    """
     m = len(pairs)
-    usable = np.abs(pairs) > noise
-    np.fill_diagonal(usable, False)
+    usable = groups.apart & (np.abs(pairs) > noise)
     size = np.abs(pairs)
     loadings = np.zeros(m)
     for i in range(m):
-        inner = usable.copy()
-        inner[i, :] = inner[:, i] = False
+        inner = usable & groups.apart[i] & groups.apart[i][:, None]
         first, second = np.nonzero(np.triu(inner, 1))
         if len(first):
-            loadings[i] = np.sqrt(np.median(size[i, first] * size[i, second] / size[first, second]))
-    leading = np.linalg.eigh(pairs)[1][:, -1]
-    sign = np.where(leading * np.sign(leading.sum() or 1.0) < 0, -1.0, 1.0)
+            ratios = size[i, first] * size[i, second] / size[first, second]
+            loadings[i] = np.sqrt(_weighted_median(ratios, groups.weights[first] * groups.weights[second]))
+    root = np.sqrt(groups.weights)
+    leading = np.linalg.eigh(pairs * groups.apart * np.outer(root, root))[1][:, -1]
+    sign = np.where(leading * np.sign(leading @ root or 1.0) < 0, -1.0, 1.0)
     return sign * loadings
+
+
+def _weighted_median(values: Array, weights: Array) -> float:
+    """Midpoint of the values below and above which lies at most half of the weight."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    half = reached[-1] / 2
+    lower = np.searchsorted(reached, half * (1 - 1e-9))
+    upper = np.searchsorted(reached, half * (1 + 1e-9))
+    return float((values[order[lower]] + values[order[upper]]) / 2)
 
 
 def _noise(spread: Array, n_rows: int) -> Array:
