@@ -71,10 +71,12 @@ def test_known_comparisons_follow_and_bring_their_items() -> None:
         ({"left": [], "right": [], "winner": []}, "is empty"),
         ({"left": ["a"], "right": ["b"], "winner": ["c"]}, "neither 'a' nor 'b'"),
         ({"left": ["a"], "right": ["b"], "winner": [None]}, "empty in row 0"),
+        (5, "cannot be read"),
+        ({"left": [["a"]], "right": [["b"]], "winner": [["a"]]}, "names must be strings or numbers"),
         ({"left": ["a", "b"], "right": ["b", "b"], "winner": ["a", "b"]}, "row 1 of the comparisons compares 'b' with itself"),
     ],
 )
-def test_bad_tables_are_named(table: dict, says: str) -> None:
+def test_bad_tables_are_named(table: object, says: str) -> None:
     with pytest.raises(DataError, match=says):
         Comparisons.from_table(table)
 

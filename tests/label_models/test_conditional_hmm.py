@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from steelyard.label_models import ConditionalHMM, LabelModel, SequenceHMM
 from steelyard.label_models.forward_backward import forward_backward, viterbi
 from steelyard.label_models.sequence_hmm import legal_moves
 from steelyard.label_models.token_chain import token_marginals, token_viterbi
+from tests.label_models import check_estimator
 
 TAGS = ("O", "B-X", "I-X")
 
@@ -191,6 +193,31 @@ def test_rows_without_groups_are_documents_of_one_token() -> None:
     model = ConditionalHMM(epochs=2, emission_weight=1).fit(alone, embeddings=embeddings)
     assert model.score(alone, y, embeddings=embeddings) > 0.5
     assert model.predict(alone.take([]), embeddings=embeddings[:0]).shape == (0,)
+
+
+class WithoutEmbeddings(ConditionalHMM):
+    """The common interface, which knows of no embeddings: every token looks the same."""
+
+    def fit(self, votes: Any, y: Any = None, embeddings: Any = None) -> Self:
+        return super().fit(votes, y, self._same(votes))
+
+    def predict_proba(self, votes: Any, embeddings: Any = None) -> np.ndarray:
+        return super().predict_proba(votes, self._same(votes))
+
+    def predict(self, votes: Any, tie: Any = "prior", seed: int = 0, embeddings: Any = None) -> np.ndarray:
+        return super().predict(votes, tie, seed, self._same(votes))
+
+    def _same(self, votes: Any) -> np.ndarray:
+        return np.ones((votes.n_rows, 2))
+
+
+# Statistics and ties are not for sequences, a class of the tests cannot be loaded; the other laws hold with one row per sequence.
+NOT_HERE = {"check_statistics_fit_is_the_row_fit", "check_ties", "check_silent_rows_get_the_prior", "check_round_trip"}
+
+
+@pytest.mark.parametrize("check", [c for c in check_estimator.CHECKS if c.__name__ not in NOT_HERE], ids=lambda c: c.__name__)
+def test_common_laws(check: check_estimator.Check) -> None:
+    check(WithoutEmbeddings(epochs=1))
 
 
 class TestErrors:

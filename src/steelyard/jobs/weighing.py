@@ -26,7 +26,7 @@ def fit_label_model(name: str, votes: Votes, y: NDArray[Any] | None = None) -> L
     >>> fit_label_model("MajorityVote", Votes([[0, 0], [1, 1]], classes=["HAM", "SPAM"])).classes_
     ('HAM', 'SPAM')
     """
-    known = [known for known in label_models.__all__ if known not in ("LabelModel", "select")]
+    known = [known for known in label_models.__all__ if known not in label_models.BESIDE_MODELS]
     if name == "select":
         return label_models.select(votes, y)
     if name not in known:

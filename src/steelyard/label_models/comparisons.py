@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 
 from steelyard.errors import DataError, LabelModelError
-from steelyard.label_models.long_tables import encode, read_columns
+from steelyard.label_models.long_tables import as_frame, as_names, encode, read_columns
 
 KNOWN = -1
 """The worker of a comparison whose outcome is known (gold)."""
@@ -65,11 +65,11 @@ class Comparisons:
         DataError
             A column is missing or has an empty cell, an item is compared with itself, or the winner is neither item.
         """
-        frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+        frame = as_frame(table, "comparisons")
         by = {"worker": worker} if worker in frame.columns else {}
         rows = read_columns(frame, "comparisons", left=left, right=right, winner=winner, **by)
         n = rows.height
-        shown = pl.concat([rows["left"].cast(pl.String), rows["right"].cast(pl.String).rename("left")])
+        shown = pl.concat([as_names(rows["left"]), as_names(rows["right"]).rename("left")])
         items, codes = encode(shown)
         known, won = encode(rows["winner"], known=items)
         first, second = codes[:n], codes[n:]
@@ -111,7 +111,7 @@ class Comparisons:
 
 
 class PairwiseModel(BaseEstimator):
-    """Base of the models that give every item a score from comparisons; a subclass writes ``_fit(comparisons, gold_rows)``.
+    """Base of the models that give every item a score from comparisons; a subclass writes ``_fit(comparisons, n_gold)``.
 
     Attributes
     ----------
@@ -150,11 +150,7 @@ class PairwiseModel(BaseEstimator):
         self._check_fitted()
         if len(left) != len(right):
             raise LabelModelError(f"{len(left)} left items and {len(right)} right items; give two lists of the same length")
-        position = {name: i for i, name in enumerate(self.items_)}
-        stray = [name for name in (*left, *right) if str(name) not in position]
-        if stray:
-            raise LabelModelError(f"no comparison told anything about item '{stray[0]}'; the model knows {len(self.items_)} items")
-        one, other = (np.array([position[str(name)] for name in side], dtype=np.int64) for side in (left, right))
+        one, other = (self._positions(side) for side in (left, right))
         return np.asarray(expit(self.scores_[one] - self.scores_[other]))
 
     def table(self) -> pl.DataFrame:
@@ -165,6 +161,14 @@ class PairwiseModel(BaseEstimator):
         played = wins + np.bincount(self.comparisons_.losers, minlength=size)
         frame = pl.DataFrame({"item": self.items_, "score": self.scores_, "wins": wins, "comparisons": played})
         return frame[np.argsort(-self.scores_.round(12), kind="stable")]
+
+    def _positions(self, names: Sequence[Any]) -> NDArray[np.int64]:
+        met, codes = encode(pl.Series("item", names), known=self.items_)
+        if len(met) > len(self.items_):
+            raise LabelModelError(
+                f"no comparison told anything about item '{met[len(self.items_)]}'; the model knows {len(self.items_)} items"
+            )
+        return codes
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "scores_"):

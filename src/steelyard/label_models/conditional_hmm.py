@@ -72,6 +72,10 @@ class ConditionalHMM(SequenceHMM):
     `confusions_`, `transition_` and `accuracies_` are the plain model's: averages over tokens. Fitting needs torch, prediction does not.
     `partial_fit` is refused: the networks of earlier documents cannot be merged with those of later ones.
 
+    *When it pays.* Where the embedding tells how reliable a source is, errors fall by a third in simulation. On NCBI-Disease and BC5CDR
+    with frozen MiniLM embeddings the model is as good as `SequenceHMM` and no better (test F1 77.8 and 83.9 beside 78.1 and 83.9; the vote
+    72.6 and 81.6): what is missed there are words that no source knows. The paper's gain over its plain model does not appear.
+
     The paper's second half alternates: train a tagger on `targets`, add its tags as one more source (`Votes.with_sources`), fit again.
 
     Examples

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.answers import Answers, as_answers
-from steelyard.label_models.long_tables import encode, read_columns
+from steelyard.label_models.long_tables import as_frame, encode, read_columns
 
 Floats = NDArray[np.float64]
 Encoder = Callable[[list[str]], ArrayLike]
@@ -128,7 +128,7 @@ class ClosestToAverage(BaseEstimator):
         known, centres = np.zeros(len(answers.tasks), dtype=bool), np.zeros((len(answers.tasks), width))
         if gold is None:
             return known, centres
-        frame = gold if isinstance(gold, pl.DataFrame) else pl.DataFrame(gold)
+        frame = as_frame(gold, "known answers")
         column = "embedding" if "embedding" in frame.columns else "text"
         rows = read_columns(frame, "known answers", task="task", value=column)
         if column == "text":

@@ -32,7 +32,7 @@ def read_columns(table: Any, what: str, **columns: str) -> pl.DataFrame:
     >>> read_columns({"who": ["Ann", "Bo"], "said": [1, 0]}, "answers", worker="who")["worker"].to_list()
     ['Ann', 'Bo']
     """
-    frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+    frame = as_frame(table, what)
     for name in columns.values():
         if name not in frame.columns:
             raise DataError(f"table of {what} has no column '{name}'; columns are {', '.join(frame.columns)}")
@@ -46,6 +46,34 @@ def read_columns(table: Any, what: str, **columns: str) -> pl.DataFrame:
     return chosen
 
 
+def as_frame(table: Any, what: str) -> pl.DataFrame:
+    """Any table as a polars frame.
+
+    Examples
+    --------
+    >>> as_frame({"task": [1, 2]}, "answers").height
+    2
+    """
+    try:
+        return table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"table of {what} cannot be read ({error}); give a DataFrame, an Arrow table or a dict of columns") from None
+
+
+def as_names(values: pl.Series) -> pl.Series:
+    """Names as strings; numbers are written out.
+
+    Examples
+    --------
+    >>> as_names(pl.Series([7, 8])).to_list()
+    ['7', '8']
+    """
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"column '{values.name}' holds values of type {values.dtype}; names must be strings or numbers") from None
+
+
 def encode(values: pl.Series, known: tuple[str, ...] = ()) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Distinct names, `known` ones first and then in order of appearance, and the position of each value among them.
 
@@ -54,9 +82,6 @@ def encode(values: pl.Series, known: tuple[str, ...] = ()) -> tuple[tuple[str, .
     >>> encode(pl.Series(["b", "a", "b"]), known=("z",))
     (('z', 'b', 'a'), array([1, 2, 1]))
     """
-    try:
-        texts = values.cast(pl.String)
-    except pl.exceptions.PolarsError:
-        raise DataError(f"column '{values.name}' holds values of type {values.dtype}; names must be strings or numbers") from None
+    texts = as_names(values)
     names = pl.concat([pl.Series(known, dtype=pl.String), texts.rename("")]).unique(maintain_order=True)
     return tuple(names.to_list()), texts.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
