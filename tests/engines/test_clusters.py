@@ -114,5 +114,5 @@ def test_a_killed_worker_loses_nothing(engine: Engine, tmp_path: Path) -> None:
 def test_an_address_nobody_answers() -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed")
     ray.shutdown()
-    with pytest.raises(ConfigError, match="no Ray cluster answers at '127.0.0.1:1'"):
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
         list(get_engine("ray", address="127.0.0.1:1").map_batches(abs, [1]))

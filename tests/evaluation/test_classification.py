@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from steelyard.errors import DataError
-from steelyard.evaluation import accuracy, balanced_accuracy, brier, confusion_matrix, f1_binary, f1_macro, log_loss, matthews
+from steelyard.evaluation import accuracy, balanced_accuracy, brier, confusion_matrix, f1_binary, f1_macro, f1_weighted, log_loss, matthews
 
 
 @pytest.fixture(params=[(2, 50), (3, 200), (7, 1000), (5, 6)], ids=str)
@@ -27,6 +27,7 @@ def test_count_metrics_agree_with_scikit_learn(labelled: tuple[np.ndarray, np.nd
     assert accuracy(y, p) == pytest.approx(metrics.accuracy_score(y, hard))
     assert balanced_accuracy(y, p) == pytest.approx(metrics.balanced_accuracy_score(y, hard))
     assert f1_macro(y, p) == pytest.approx(metrics.f1_score(y, hard, average="macro"))
+    assert f1_weighted(y, p) == pytest.approx(metrics.f1_score(y, hard, average="weighted"))
     assert matthews(y, p) == pytest.approx(metrics.matthews_corrcoef(y, hard))
 
 

@@ -66,6 +66,17 @@ def f1_macro(y: ArrayLike, p: ArrayLike) -> float:
     return _score("f1_macro", y, p)
 
 
+def f1_weighted(y: ArrayLike, p: ArrayLike) -> float:
+    """Mean of the classes' F1, each weighted by how often the class occurs in `y`. Arguments as in `accuracy`.
+
+    Examples
+    --------
+    >>> round(f1_weighted([0, 0, 0, 1], [0, 0, 1, 1]), 4)
+    0.7667
+    """
+    return _score("f1_weighted", y, p)
+
+
 def f1_binary(y: ArrayLike, p: ArrayLike) -> float:
     """F1 of class 1 of a two-class problem; 0 where class 1 neither occurs nor is predicted. Arguments as in `accuracy`.
 
@@ -159,6 +170,11 @@ def _f1_macro(tables: Floats) -> Floats:
     return _mean_where(2 * right / np.maximum(true + predicted, 1e-300), true + predicted > 0)
 
 
+def _f1_weighted(tables: Floats) -> Floats:
+    right, true, predicted = _recall_parts(tables)
+    return (true * 2 * right / np.maximum(true + predicted, 1e-300)).sum(-1) / np.maximum(true.sum(-1), 1e-300)
+
+
 def _f1_binary(tables: Floats) -> Floats:
     if tables.shape[-1] != 3:
         raise DataError(f"f1_binary needs two classes, not {tables.shape[-1] - 1}; use f1_macro")
@@ -182,6 +198,7 @@ FROM_TABLES: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "f1_macro": _f1_macro,
+    "f1_weighted": _f1_weighted,
     "f1_binary": _f1_binary,
     "matthews": _matthews,
 }
