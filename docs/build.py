@@ -1,5 +1,7 @@
 """Write the generated pages from what they are generated from: benchmark tables, stored results, docstrings, the registry of data sets.
 
+The pages of the label models are made in docs/model_pages.py, their pictures in docs/pictures.py.
+
 ``python docs/build.py`` writes what changed and can be run again at any time. ``--outputs PAGE …`` also runs the examples of these pages
 and puts what they print into them. ``--store RESULT.json`` keeps the result of a recipe for its page, without rows of the data.
 """
@@ -28,11 +30,17 @@ REST = "Speed and memory"
 
 def pages() -> dict[Path, str]:
     """Every generated file and its text."""
-    benchmarks, datasets = DOCS / "benchmarks.md", DOCS / "datasets.md"
+    from docs.model_pages import evidence, model_pages
+
+    benchmarks, datasets, guide = DOCS / "benchmarks.md", DOCS / "datasets.md", DOCS / "label-models.md"
+    guide_text, accuracy = guide.read_text(encoding="utf-8"), BENCHMARKS / "results" / "accuracy.json"
     written = {
         benchmarks: benchmarks_page(benchmarks.read_text(encoding="utf-8"), BENCHMARKS),
         datasets: datasets_page(datasets.read_text(encoding="utf-8")),
+        guide: _replaced(guide_text, evidence(accuracy)),
     }
+    for path, text in model_pages(DOCS / "models", guide_text, accuracy).items():
+        written[path] = NOTICE + text if path.suffix == ".md" else text
     for stored in sorted(RESULTS.glob("*.json")):
         written |= recipe_page(stored.stem, stored)
     return written
@@ -83,7 +91,7 @@ def _replaced(page: str, generated: str) -> str:
 def recipe_page(name: str, stored: Path) -> dict[Path, str]:
     """The page of a recipe: its docstring, its options, and the stored result with a picture of the gap."""
     from steelyard import recipes
-    from steelyard.report import gap_bar
+    from steelyard.report import gap_bar, sweep_plot
     from steelyard.report.content import basis, gap_of, headline
     from steelyard.result import Result
 
@@ -102,6 +110,10 @@ def recipe_page(name: str, stored: Path) -> dict[Path, str]:
             f'![weak, student and ceiling on one scale]({picture.name}){{ width="100%" height="130" style="background: #fff" }}',
             f"{headline(gap)} ({basis(gap)})",
         ]
+    if "sweep" in result.artifacts:
+        picture = DOCS / "recipes" / f"{name}-sweep.svg"
+        pictures[picture] = sweep_plot(result.artifacts["sweep"])
+        parts.append(f'![students and supervisors of several strengths]({picture.name}){{ style="background: #fff" }}')
     parts.append(_arms(result))
     if len({row.seed for row in result.rows}) > 1:
         measured = [{row.metric for row in result.rows if row.arm == arm} for arm in ("method", "weak")]
@@ -173,14 +185,15 @@ def main() -> None:
     parser.add_argument("--outputs", nargs="*", metavar="PAGE", default=[])
     parser.add_argument("--store", type=Path, metavar="RESULT.json")
     options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
     if options.store:
         print(f"stored {store(options.store).relative_to(ROOT)}")
     for path, text in pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
     if options.outputs:
-        sys.path.insert(0, str(ROOT))
         from docs.examples import rewrite
 
         for page in options.outputs:

@@ -1,13 +1,26 @@
 """What docs/build.py writes must lie in the repository as it would write it now."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from docs.build import ROOT, benchmarks_page, pages, recipe_page
+from docs.model_pages import (
+    complete_example,
+    docstring_sections,
+    evidence,
+    model_names,
+    model_page,
+    model_table,
+    read_figures,
+    unknown_names,
+)
+from docs.pictures import PICTURES, draw
 from steelyard import recipes
 from steelyard.result import Result
 
@@ -45,6 +58,70 @@ def test_benchmark_tables_keep_their_numbers_and_name_their_command(tmp_path: Pa
     assert "**More**" in built
     assert "old" not in built
     assert benchmarks_page(built, tmp_path) == built
+
+
+def test_every_model_has_a_picture_and_says_what_it_believes_and_when_it_fails() -> None:
+    names, beliefs = model_names(), model_table((ROOT / "docs" / "label-models.md").read_text(encoding="utf-8"))
+    assert "DawidSkene" in names
+    assert "select" not in names
+    assert not set(names) ^ set(PICTURES), "docs/pictures.py has one picture per model"
+    assert not set(names) ^ set(beliefs), "the tables of docs/label-models.md have one row per model"
+    assert all(beliefs[name]["when it fails"] for name in names)
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES))
+def test_pictures_are_well_formed_and_keep_their_shapes_inside(name: str) -> None:
+    drawing = ElementTree.fromstring(draw(PICTURES[name]))
+    left, top, width, height = map(float, drawing.attrib["viewBox"].split())
+    kinds = "{http://www.w3.org/2000/svg}"
+    for circle in drawing.iter(kinds + "circle"):
+        x, y, radius = (float(circle.attrib[key]) for key in ("cx", "cy", "r"))
+        assert left < x - radius < x + radius < left + width
+        assert top < y - radius < y + radius < top + height
+    words = {text for node in drawing.iter(kinds + "text") for text in node.itertext()}
+    assert {node.name for node in PICTURES[name].nodes.values()} <= words
+    assert {plate.name for plate in PICTURES[name].plates} <= words
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_examples_of_models_can_be_copied_whole(name: str) -> None:
+    page = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```pycon\n(.+?)```", page, re.DOTALL)
+    assert not unknown_names(example)
+    assert name in example
+
+
+def test_example_gets_the_imports_of_its_module() -> None:
+    assert complete_example("MACE", ">>> MACE().fit(Votes(np.eye(2)))").splitlines() == [
+        ">>> import numpy as np",
+        ">>> from steelyard import Votes",
+        ">>> from steelyard.label_models import MACE",
+        ">>> MACE().fit(Votes(np.eye(2)))",
+    ]
+
+
+def test_docstrings_are_cut_at_their_titles() -> None:
+    sections = docstring_sections("One line.\n\nMore.\n\nParameters\n----------\na : int\n    What.\n\nNotes\n-----\nText.")
+    assert sections == {"": "One line.\n\nMore.", "Parameters": "a : int\n    What.", "Notes": "Text."}
+
+
+def test_figures_are_shown_as_far_as_they_were_measured(tmp_path: Path) -> None:
+    stored = tmp_path / "accuracy.json"
+    assert "No results" in evidence(stored)
+    sets = [*("youtube", "sms", "trec", "yoruba", "hausa", "census", "chemprot", "spouse"), "legal/one", "legal/two"]
+    rows = [{"set": name, "model": "MajorityVote", "accuracy": 0.5 + 0.1 * (name == "legal/two")} for name in sets]
+    rows += [{"set": "sms", "model": "GLAD", "accuracy": 0.75, "macro_f1": 0.7, "ece": None}]
+    rows += [{"set": "sms", "model": "crowd-kit GLAD", "accuracy": 0.9}]
+    stored.write_text(json.dumps({"every_row": rows}))
+    table = evidence(stored)
+    assert "| [`MajorityVote`](models/MajorityVote.md) | 50.0 |  | 55.0 |  |" in table
+    assert "| [`GLAD`](models/GLAD.md) |  |  |  |  |" in table
+    assert "- **Language models** (legal): [`MajorityVote`](models/MajorityVote.md) (55.0)." in table
+    assert "crowd-kit" not in table
+    page = model_page("GLAD", model_names(), {"believes": "as `MACE`"}, read_figures(stored))
+    assert "| sms | 75.0 | +25.0 | 75.0 (GLAD) | 70.0 |" in page
+    assert "- **It assumes:** as [`MACE`](MACE.md)." in page
+    assert "calibration" not in page
 
 
 def test_site_builds_without_warnings(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,13 @@ def test_faults_name_the_row_the_model_or_the_option(encoder: TextEncoder, tmp_p
 def test_import_needs_no_torch() -> None:
     code = "import steelyard.encoders, sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_texts_that_were_cut_are_counted_once(tmp_path):
+    encoder = TextEncoder("minilm-offline", max_length=16, cache=tmp_path)
+    texts = ["short", "word " * 14, "word " * 15, "word " * 40]  # two tokens mark the ends
+    with pytest.warns(UserWarning, match="2 of 4 texts are longer than 16 tokens and were cut to embed them"):
+        encoder.encode(texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.encode(texts)  # from the cache

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sqlite3
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
@@ -127,6 +128,7 @@ class TextEncoder:
         with closing(_open_cache(self.cache)) as database:
             found = _read(database, list(distinct))
             missing = sorted((key for key in distinct if key not in found), key=lambda key: -len(distinct[key]))
+            self._warn_of_cuts([distinct[key] for key in missing])
             for chunk in self._chunks(missing):
                 rows = self._embed([distinct[key] for key in chunk])
                 _write(database, chunk, rows)
@@ -171,7 +173,9 @@ class TextEncoder:
             except OSError as error:
                 raise DataError(f"encoder '{self.name}' cannot be loaded ({_first_line(error)}); check the name") from None
             if tokenizer.pad_token is None:
-                tokenizer.pad_token = tokenizer.eos_token
+                tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+            if tokenizer.pad_token is None:
+                raise DataError(f"encoder '{self.name}' has no padding, end-of-text or unknown token; set one in its tokenizer")
             tokenizer.padding_side = "right"
             device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
             self._loaded = tokenizer, model.to(device).eval(), device
@@ -196,6 +200,16 @@ class TextEncoder:
             pooled = (hidden * weights).sum(1)
         pooled = pooled * mask.any(1, keepdim=True)
         return np.asarray(torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy(), dtype=np.float32)
+
+    def _warn_of_cuts(self, texts: list[str]) -> None:
+        # A token is at least one byte, so only longer texts can be cut, and only those are read twice.
+        long = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > self.max_length - 2]
+        if not long:
+            return
+        whole = self._load()[0](long, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+        cut = sum(len(tokens) > self.max_length for tokens in whole)
+        if cut:
+            warnings.warn(f"{cut} of {len(texts)} texts are longer than {self.max_length} tokens and were cut to embed them", stacklevel=3)
 
     def _chunks(self, keys: list[bytes]) -> Iterator[list[bytes]]:
         batches = [keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]

@@ -54,15 +54,15 @@ class Moments:
         )
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.table + other.table, self.gold_columns + other.gold_columns)
+        total: Any = self.table + other.table
+        return Moments(total, self.gold_columns + other.gold_columns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Moments) or isinstance(self.table, np.ndarray) != isinstance(other.table, np.ndarray):
             return NotImplemented
-        same = np.array_equal(self.gold_columns, other.gold_columns)
-        if isinstance(self.table, np.ndarray):
-            return same and np.array_equal(self.table, other.table)
-        return same and self.table.shape == other.table.shape and (self.table != other.table).nnz == 0
+        same = np.array_equal(self.gold_columns, other.gold_columns) and self.table.shape == other.table.shape
+        differ: Any = self.table != other.table if same else True
+        return bool(same and (not differ.any() if isinstance(differ, np.ndarray) else differ.nnz == 0))
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from steelyard.datasets.dataset import Dataset, decode_labels, encode_labels
 from steelyard.datasets.from_table import from_table, input_columns, text_column
+from steelyard.datasets.hugging_face import from_hugging_face, is_hugging_face
 from steelyard.datasets.registry import Card, find, names
 from steelyard.datasets.resolve import DataFile, locate
 from steelyard.datasets.tables import SUFFIXES, TableFile, read_table
 from steelyard.storage import config_hash
 
 __all__ = [
+    "SUFFIXES",
     "Card",
     "DataFile",
     "Dataset",
@@ -25,8 +27,10 @@ __all__ = [
     "card",
     "decode_labels",
     "encode_labels",
+    "from_hugging_face",
     "from_table",
     "input_columns",
+    "is_hugging_face",
     "list",
     "load",
     "read_table",
@@ -40,7 +44,7 @@ def load(name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
     Parameters
     ----------
     name : str or path
-        ``"youtube"``, ``"ethics/justice"``, ``"my.parquet"`` …
+        ``"youtube"``, ``"ethics/justice"``, ``"my.parquet"``, a folder of Hugging Face's ``save_to_disk``, ``"hf:OWNER/NAME"`` …
     root : path, optional
         Folder to read from instead of ``$STEELYARD_DATA``, the cache and the network.
 
@@ -57,6 +61,8 @@ def load(name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
     """
     if Path(name).suffix.lower() in SUFFIXES:
         return from_table(name)
+    if is_hugging_face(str(name)):
+        return from_hugging_face(str(name))
     found, subset = find(str(name))
     paths = {Path(file.path).stem: locate(file, root=root) for file in found.files if _belongs(file, found, subset)}
     data = found.reader(paths, subset)

@@ -119,7 +119,7 @@ class DawidSkene(LabelModel):
         if self.abstain != "auto":
             return np.full(statistics.n_sources, self.abstain == "model")
         named = (statistics.votes_for > 0) @ statistics.support
-        return ~named.all(axis=1)
+        return np.asarray(~named.all(axis=1))
 
     def _maximize(
         self, expected: NDArray[np.float64], silence_rate: NDArray[np.float64], silence_speaks: NDArray[np.bool_], letters: Alphabet

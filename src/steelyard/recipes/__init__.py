@@ -11,7 +11,15 @@ from steelyard.errors import ConfigError
 from steelyard.result import Result
 
 # Name -> module and the name of its options; a module is imported when its recipe is asked for.
-_HOMES = {"weak-supervision": ("steelyard.recipes.weak_supervision", "WeakSupervision")}
+_HOMES = {
+    "audit-deception": ("steelyard.recipes.audit_deception", "AuditDeception"),
+    "supervision-study": ("steelyard.recipes.supervision_study", "SupervisionStudy"),
+    "trace-distill": ("steelyard.recipes.trace_distill", "TraceDistill"),
+    "self-reinforce": ("steelyard.recipes.self_reinforce", "SelfReinforce"),
+    "weak-supervision": ("steelyard.recipes.weak_supervision", "WeakSupervision"),
+    "weak-to-strong": ("steelyard.recipes.weak_to_strong", "WeakToStrong"),
+    "weak-to-strong-reasoning": ("steelyard.recipes.weak_to_strong_reasoning", "WeakToStrongReasoning"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ _HOMES = {
     "result_table": "terminal",
     "risk_coverage_plot": "plots",
     "source_table": "terminal",
+    "sweep_plot": "plots",
     "write_report": "html",
 }
 
@@ -32,6 +33,7 @@ __all__ = [
     "result_table",
     "risk_coverage_plot",
     "source_table",
+    "sweep_plot",
     "write_report",
 ]
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from steelyard.report.beam import gap_bar
     from steelyard.report.html import render_report, write_report
     from steelyard.report.palette import DARK, LIGHT
-    from steelyard.report.plots import calibration_plot, confusion_plot, risk_coverage_plot
+    from steelyard.report.plots import calibration_plot, confusion_plot, risk_coverage_plot, sweep_plot
     from steelyard.report.terminal import gap_text, print_result, result_table, source_table
 
 

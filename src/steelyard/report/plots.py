@@ -1,4 +1,4 @@
-"""Pictures as SVG strings: calibration, risk–coverage, confusion. The gap bar is in `beam.py`.
+"""Pictures as SVG strings: calibration, risk–coverage, confusion, sweeps. The gap bar is in `beam.py`.
 
 Each stands alone as a file and takes the page's colours inside one. Matplotlib is loaded on first use and never touches pyplot's state.
 """
@@ -156,6 +156,67 @@ def confusion_plot(confusion: dict[str, Any]) -> str:
     axes.tick_params(length=0)
     right = float(np.trace(matrix) / max(matrix.sum(), 1e-12))
     return _svg(figure, f"Confusion matrix of {k} classes, {percent(right, 1)} on the diagonal")
+
+
+def sweep_plot(sweep: dict[str, Any]) -> str:
+    """Draw students of several strengths under supervisors of several strengths, and the share of the gap that each pair recovered.
+
+    Parameters
+    ----------
+    sweep : dict
+        {"weak": what makes supervisors stronger, "strong": what makes students stronger, "cells": [{"weak": size, "strong": size, "gap":
+        gap artifact}, …]}; size 0 means all there is.
+
+    Examples
+    --------
+    >>> gap = {"metric": "accuracy", "weak": {"mean": 0.6}, "student": {"mean": 0.7}, "ceiling": {"mean": 0.8}, "pgr": {"mean": 0.5}}
+    >>> sweep_plot({"weak": "words", "strong": "features", "cells": [{"weak": 60, "strong": size, "gap": gap} for size in (8, 0)]})[:4]
+    '<svg'
+    """
+    cells = {(cell["weak"], cell["strong"]): cell["gap"] for cell in sweep["cells"]}
+    supervisors, students = (sorted({pair[side] for pair in cells}, key=lambda size: size or math.inf) for side in (0, 1))
+    figure = _figure()
+    figure.set_size_inches(9.6, 4.2)
+    scores, shares = figure.subplots(1, 2)
+    places = np.arange(len(students))
+
+    def values(weak: Any, arm: str) -> list[float]:
+        found = [cells.get((weak, strong), {}).get(arm, {}).get("mean") for strong in students]
+        return [math.nan if value is None else float(value) for value in found]
+
+    ends: list[tuple[float, int, str]] = []
+    ceiling = np.nanmean([values(weak, "ceiling") for weak in supervisors], axis=0)
+    scores.plot(places, ceiling, color=LIGHT["ceiling"], linewidth=2.2, dashes=(4, 2), label="ceiling")
+    for rank, weak in enumerate(supervisors):
+        strength = 0.3 + 0.7 * (rank + 1) / len(supervisors)
+        style = {"color": LIGHT["student"], "alpha": strength, "linewidth": 1.8, "marker": "o", "markersize": 4}
+        own = float(np.nanmean(values(weak, "weak")))
+        scores.axhline(own, color=LIGHT["weak"], alpha=strength, linewidth=1, dashes=(2, 2))
+        scores.plot(places, values(weak, "student"), **style)
+        scores.text(-0.5, own, str(weak or "all"), ha="left", va="bottom", fontsize=9, color=LIGHT["weak"])
+        share = np.clip(values(weak, "pgr"), -1, 1.2)
+        shares.plot(places, share, **style)
+        known = np.flatnonzero(~np.isnan(share))
+        if len(known):
+            ends.append((float(share[known[-1]]), int(known[-1]), str(weak or "all")))
+    ends.sort()
+    at = [end for end, _, _ in ends]
+    for rank in range(1, len(at)):
+        # Names keep apart where lines end together.
+        at[rank] = max(at[rank], at[rank - 1] + 0.045 * float(np.ptp(shares.get_ylim())))
+    down = max((moved - end for moved, (end, _, _) in zip(at, ends, strict=True)), default=0.0) / 2
+    for moved, (_, place, name) in zip(at, ends, strict=True):
+        shares.text(place + 0.08, moved - down, name, va="center", fontsize=9, color=LIGHT["weak"])
+    shares.axhline(0, color=LIGHT["faint"], linewidth=1)
+    metric = next(iter(cells.values())).get("metric", "accuracy")
+    scores.text(places[-1], ceiling[-1], "ceiling", ha="right", va="bottom", fontsize=9, color=LIGHT["ceiling"])
+    for axes, label in ((scores, metric), (shares, "share of the gap recovered")):
+        axes.set_xticks(places, [str(size or "all") for size in students])
+        axes.set(xlabel=str(sweep["strong"]), ylabel=label, xlim=(-0.55, len(students) - 0.6))
+        _bare(axes)
+    scores.set_title(f"amber: {sweep['weak']}, dotted: their own {metric}", fontsize=10, color=LIGHT["quiet"], loc="left")
+    shares.set_title("no point: the ceiling is not better", fontsize=10, color=LIGHT["quiet"], loc="left")
+    return _svg(figure, f"{len(students)} strengths of the student under {len(supervisors)} supervisors: {metric} and gap recovered")
 
 
 def _columns(artifact: dict[str, Any], of: str, *names: str) -> list[np.ndarray]:

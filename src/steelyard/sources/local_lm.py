@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.errors import DataError, SourceError
+from steelyard.causal_lm import context_tokens, generate, load_causal_lm, render_prompt
+from steelyard.errors import SourceError
 from steelyard.sources.prompt_backends import Answer, BackendError, Request
 
 
@@ -75,7 +76,7 @@ class LocalCausalLM:
 
     def answer(self, requests: Sequence[Request]) -> Generator[tuple[int, Answer | BackendError], None, None]:
         """Answer in batches of similar length."""
-        contexts = [self._context(request) for request in requests]
+        contexts = self._contexts(requests)
         limit = getattr(self._load()[0].config, "max_position_embeddings", None)
         fitting = []
         for index in sorted(range(len(requests)), key=lambda index: len(contexts[index])):
@@ -102,34 +103,19 @@ class LocalCausalLM:
         if self._loaded is None:
             from steelyard.encoders import import_torch
 
-            torch, transformers = import_torch()
-            try:
-                tokenizer = transformers.AutoTokenizer.from_pretrained(self.name)
-                network = transformers.AutoModelForCausalLM.from_pretrained(self.name)
-            except (OSError, ValueError) as error:
-                reason = str(error).strip().split("\n", 1)[0]
-                raise DataError(f"language model '{self.name}' cannot be loaded ({reason}); check the name or folder") from None
+            torch, _ = import_torch()
+            network, tokenizer = load_causal_lm(self.name)
             device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
             self._loaded = network.to(device).eval(), tokenizer
         return self._loaded
 
-    def _context(self, request: Request) -> list[int]:
+    def _contexts(self, requests: Sequence[Request]) -> list[list[int]]:
         network, tokenizer = self._load()
-        if getattr(tokenizer, "chat_template", None):
-            messages = [{"role": "system", "content": request.system}] if request.system else []
-            messages.append({"role": "user", "content": request.prompt})
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            tokens = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        else:
-            text = f"{request.system}\n\n{request.prompt}" if request.system else request.prompt
+        rendered = [render_prompt(tokenizer, request.prompt, request.system) for request in requests]
+        if not getattr(tokenizer, "chat_template", None):
             # A trailing space would be a token of its own, after which no word begins naturally.
-            tokens = list(tokenizer(text.rstrip(" "))["input_ids"])
-            if tokens and tokens[-1] == tokenizer.eos_token_id and len(tokens) > 1:
-                tokens.pop()
-        if not tokens:
-            start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else network.config.eos_token_id
-            tokens = [0 if start is None else int(start)]
-        return tokens
+            rendered = [text.rstrip(" ") for text in rendered]
+        return context_tokens(network, tokenizer, rendered)
 
     def _continuation(self, choice: str) -> tuple[int, ...]:
         tokenizer = self._load()[1]
@@ -181,24 +167,10 @@ class LocalCausalLM:
         return [row[max(0, len(sequence) - tail - first) : len(sequence) - first] for row, sequence in zip(table, sequences, strict=True)]
 
     def _generate(self, contexts: list[list[int]]) -> list[Answer]:
-        import torch
-
         network, tokenizer = self._load()
-        longest = max(map(len, contexts))
-        end = tokenizer.eos_token_id
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (end if end is not None else 0)
-        device = next(network.parameters()).device
-        ids = torch.tensor([[*[pad] * (longest - len(context)), *context] for context in contexts], device=device)
-        mask = torch.tensor([[0] * (longest - len(context)) + [1] * len(context) for context in contexts], device=device)
-        with torch.inference_mode():
-            grown = network.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=self.max_tokens, do_sample=False, pad_token_id=pad, eos_token_id=end
-            )
-        answers = []
-        for context, row in zip(contexts, grown[:, longest:].tolist(), strict=True):
-            tokens = row[: row.index(end)] if end is not None and end in row else row
-            answers.append(Answer(tokenizer.decode(tokens, skip_special_tokens=True), None, len(context), len(tokens)))
-        return answers
+        drawn = generate(network, tokenizer, contexts, max_new_tokens=self.max_tokens, batch_size=self.batch_size)
+        texts = (tokenizer.decode(text.tokens, skip_special_tokens=True) for text in drawn)
+        return [Answer(text, None, len(context), len(one.tokens)) for text, context, one in zip(texts, contexts, drawn, strict=True)]
 
 
 def _weights_digest(network: Any, tokenizer: Any) -> str:

@@ -2,7 +2,7 @@
 
 `StudentTrainer` fine-tunes any Hugging Face text model; `ProbeStudent` and `HeadStudent` learn on frozen features; `SklearnStudent`
 needs no torch; `TokenStudent` tags words. All have `fit(data, targets)`, `predict_proba(data)`, `predict(data)`, `save(folder)` and
-`load(folder)`.
+`load(folder)`. What writes text is a `Policy`: `CausalStudent`, `AnswerPolicy`; `RewardStudent` judges texts.
 """
 
 from __future__ import annotations
@@ -11,20 +11,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steelyard.training.answer_policy import AnswerPolicy
     from steelyard.training.base import Student, load_student
+    from steelyard.training.bootstrap import BootstrapChain
+    from steelyard.training.causal_student import CausalStudent
+    from steelyard.training.generative_start import GenerativeStart
     from steelyard.training.head import HeadStudent
     from steelyard.training.logistic import soft_logistic_regression
-    from steelyard.training.objectives import Objective, SoftCrossEntropy, soft_cross_entropy
+    from steelyard.training.objectives import ConfidenceLoss, Objective, ProductLoss, SoftCrossEntropy, soft_cross_entropy
+    from steelyard.training.policy import Policy
     from steelyard.training.probe import ProbeStudent
+    from steelyard.training.probe_after import ProbeAfter
+    from steelyard.training.reward import RewardStudent
     from steelyard.training.selection import select_confident
     from steelyard.training.sklearn_student import SklearnStudent
     from steelyard.training.student import StudentTrainer
     from steelyard.training.token_student import TokenStudent
 
 __all__ = [
+    "AnswerPolicy",
+    "BootstrapChain",
+    "CausalStudent",
+    "ConfidenceLoss",
+    "GenerativeStart",
     "HeadStudent",
     "Objective",
+    "Policy",
+    "ProbeAfter",
     "ProbeStudent",
+    "ProductLoss",
+    "RewardStudent",
     "SklearnStudent",
     "SoftCrossEntropy",
     "Student",
@@ -37,9 +53,18 @@ __all__ = [
 ]
 
 _HOME = {
+    "AnswerPolicy": "answer_policy",
+    "BootstrapChain": "bootstrap",
+    "CausalStudent": "causal_student",
+    "ConfidenceLoss": "objectives",
+    "GenerativeStart": "generative_start",
     "HeadStudent": "head",
     "Objective": "objectives",
+    "Policy": "policy",
+    "ProbeAfter": "probe_after",
     "ProbeStudent": "probe",
+    "ProductLoss": "objectives",
+    "RewardStudent": "reward",
     "SklearnStudent": "sklearn_student",
     "SoftCrossEntropy": "objectives",
     "Student": "base",

@@ -25,6 +25,8 @@ _MODULES = {
     "HeadStudent": "head",
     "StudentTrainer": "student",
     "TokenStudent": "token_student",
+    "BootstrapChain": "bootstrap",
+    "ProbeAfter": "probe_after",
 }
 
 

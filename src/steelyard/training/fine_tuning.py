@@ -29,6 +29,8 @@ from steelyard.training.objectives import Objective
 from steelyard.training.rows import TrainingRows
 
 RUN = "run.json"
+_LEARNED = ("truncated", "history", "stopped")
+_HEADS = {"classifier", "score", "classification_head", "logits_proj"}
 
 
 class FineTunedStudent(Student):
@@ -42,7 +44,8 @@ class FineTunedStudent(Student):
         self._check_fitted()
         save_model(self.model_, self.tokenizer_, Path(folder))
         parameters = {**self._parameters(), "on": self.on}
-        self._describe(Path(folder), parameters=parameters, truncated=self.truncated_, history=self.history_)
+        learned = {name: getattr(self, f"{name}_", None) for name in _LEARNED}
+        self._describe(Path(folder), parameters=parameters, **learned)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -52,7 +55,9 @@ class FineTunedStudent(Student):
         student = cls(str(folder / "model"), **content["parameters"])
         student.model_, student.tokenizer_ = load_model(cls.auto, folder)
         student.classes_ = tuple(content["classes"])
-        student.truncated_, student.history_ = content["truncated"], content["history"]
+        for name in _LEARNED:
+            if content[name] is not None:
+                setattr(student, f"{name}_", content[name])
         if torch.cuda.is_available():
             student.model_.to("cuda")
         return student
@@ -63,16 +68,9 @@ class FineTunedStudent(Student):
             fine_tune(None)
             return self
         folder = Path(self.output_dir)
-        if start_run(folder, fingerprint(self.model, objective, self._parameters(), data, used)):
+        if run_in_folder(folder, fingerprint(self.model, objective, self._parameters(), data, used), fine_tune, self.save):
             finished = type(self).load(folder)
             self.__dict__.update({name: value for name, value in vars(finished).items() if name.endswith("_")})
-            return self
-        fine_tune(folder / "checkpoints")
-        processes = PartialState()
-        if processes.is_main_process:
-            self.save(folder)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        processes.wait_for_everyone()
         return self
 
     def _schedule(self) -> Schedule:
@@ -145,20 +143,75 @@ def build(auto: Any, model: Any, classes: Sequence[str], *, seed: int, lora: boo
 
 def add_lora(model: Any, task: str, rank: int) -> Any:
     """Wrap `model` so that only low-rank updates of its linear layers and its head learn (Hu et al. 2022, "LoRA")."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+        return get_peft_model(model, lora_config(task, rank))
+
+
+def lora_config(task: str, rank: int) -> Any:
+    """Low-rank updates of every linear layer but the head (Hu et al. 2022, "LoRA")."""
+    from peft import LoraConfig
+
+    return LoraConfig(
         task_type=task,
         r=rank,
         lora_alpha=2 * rank,
         lora_dropout=0.05,
         target_modules="all-linear",
-        # peft trains and saves the head itself; it may not be adapted as well.
-        exclude_modules=r"(.*\.)?(classifier|score)(\..*)?",
+        # peft trains and saves a classifier's head itself; it may not be adapted as well.
+        exclude_modules=None if task == "CAUSAL_LM" else r"(.*\.)?(classifier|score)(\..*)?",
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
-        return get_peft_model(model, config)
+
+
+def start_at_zero(model: Any) -> None:
+    """Zero the output layer of a classifier and hold its bias there, which makes it bias-free in every saved form.
+
+    Raises
+    ------
+    TrainingError
+        The model has no linear layer with one output per class under a name that heads have.
+    """
+    found = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module.out_features == model.config.num_labels
+        and _HEADS & set(name.split("."))
+        and "lora" not in name
+    ]
+    if not found:
+        raise TrainingError(f"zero_head: {type(model).__name__} has no output layer called one of {', '.join(sorted(_HEADS))}")
+    for layer in found:
+        torch.nn.init.zeros_(layer.weight)
+        if layer.bias is not None:
+            torch.nn.init.zeros_(layer.bias)
+            layer.bias.requires_grad_(False)
+
+
+def without_dropout(model: Any) -> None:
+    """Switch every dropout of `model` off, the attention's and the adapters' too."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        # Some architectures hand a number to a function instead of keeping a layer.
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def run_in_folder(folder: Path, name: str, train: Callable[[Path], None], save: Callable[[Path], None]) -> bool:
+    """Train with checkpoints below `folder` and save there, unless the run of this name is already finished; returns whether it was."""
+    if start_run(folder, name):
+        return True
+    train(folder / "checkpoints")
+    processes = PartialState()
+    if processes.is_main_process:
+        save(folder)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    processes.wait_for_everyone()
+    return False
 
 
 def start_run(folder: Path, fingerprint: str) -> bool:
@@ -220,10 +273,10 @@ def fingerprint(model: Any, objective: Objective, parameters: dict[str, Any], da
     digest.update(used.rows.tobytes())
     digest.update(np.ascontiguousarray(used.probabilities).tobytes())
     digest.update(used.weights.tobytes())
-    loss = {"name": repr(objective), "state": _weights_digest(objective)}
+    loss = {"name": repr(objective), "state": model_digest(objective)}
     # A name or folder stands for the weights it leads to, not for where they lie.
     is_pair = isinstance(model, (tuple, list))
-    start = [repr(model[0].config), _weights_digest(model[0])] if is_pair else TextEncoder(os.fspath(model)).identity
+    start = [repr(model[0].config), model_digest(model[0])] if is_pair else TextEncoder(os.fspath(model)).identity
     return config_hash({"model": start, "objective": loss, "classes": used.classes, "data": digest.hexdigest(), **parameters})
 
 
@@ -232,7 +285,8 @@ def device_of(model: Any) -> torch.device:
     return next(iter(model.parameters())).device
 
 
-def _weights_digest(module: torch.nn.Module) -> str:
+def model_digest(module: torch.nn.Module) -> str:
+    """Name a model by its weights."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from steelyard.errors import ConfigError, TrainingError
 from steelyard.training.checkpoint import latest_whole, seal
+from steelyard.training.early_stopping import EarlyStopping
 from steelyard.training.objectives import Objective
 
 _OURS = {"output_dir", "remove_unused_columns", "label_names"}
@@ -69,10 +70,11 @@ class ObjectiveTrainer(Trainer):
         """Return the objective's loss of one batch."""
         inputs = dict(inputs)
         targets, weights, places = inputs.pop("targets"), inputs.pop("weights"), inputs.pop("places", None)
+        further = {name: inputs.pop(name) for name in self.objective.reads if name in inputs}
         outputs = model(**inputs)
         logits = outputs["logits"] if places is None else outputs["logits"][places]
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        loss = self.objective(logits, targets, weights, progress=progress)
+        loss = self.objective(logits, targets, weights, progress=progress, **further)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -84,8 +86,35 @@ def train(
     schedule: Schedule,
     *,
     folder: Path | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and return the history; with a `folder`, checkpoint there and go on from its last whole checkpoint.
+
+    With `stopping` the model is left with the weights of the best check.
+
+    Raises
+    ------
+    TrainingError
+        The loss became NaN or infinite.
+    """
+
+    def build(arguments: TrainingArguments) -> Trainer:
+        callbacks = [_Terms(objective), *([] if stopping is None else [_Stop(stopping)])]
+        return ObjectiveTrainer(model, arguments, data_collator=collate, train_dataset=dataset, objective=objective, callbacks=callbacks)
+
+    return run(build, schedule, folder=folder, stopping=stopping)
+
+
+def run(
+    build: Callable[[Any], Trainer],
+    schedule: Schedule,
+    *,
+    folder: Path | None = None,
+    stopping: EarlyStopping | None = None,
+    kind: Any = TrainingArguments,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Run the trainer that `build` makes from its arguments, of class `kind`, and return the history; see `train`.
 
     Raises
     ------
@@ -93,19 +122,18 @@ def train(
         The loss became NaN or infinite.
     """
     with quiet(), tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
-        trainer = ObjectiveTrainer(
-            model,
-            _arguments(schedule, Path(place), keep=folder is not None),
-            data_collator=collate,
-            train_dataset=dataset,
-            objective=objective,
-            callbacks=[_Terms(objective), _Seal()],
-        )
+        trainer = build(_arguments(schedule, Path(place), keep=folder is not None, kind=kind, options=options))
+        trainer.add_callback(_Seal())
         trainer.remove_callback(PrinterCallback)
         if trainer.pop_callback(ProgressCallback) is not None:
             trainer.add_callback(_Bar)
-        trainer.train(resume_from_checkpoint=_checkpoint(folder))
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters() if parameter.requires_grad):
+        found = _checkpoint(folder)
+        if stopping is not None and found is not None and (Path(found) / "best.json").exists():
+            stopping.load(Path(found))
+        trainer.train(resume_from_checkpoint=found)
+        if stopping is not None:
+            stopping.restore(trainer.model)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters() if parameter.requires_grad):
         raise TrainingError(f"training diverged (weights are not finite); lower learning_rate ({schedule.learning_rate}) or raise warmup")
     return list(trainer.state.log_history)
 
@@ -129,9 +157,9 @@ def _checkpoint(folder: Path | None) -> str | None:
     return None if found is None else str(found)
 
 
-def _arguments(schedule: Schedule, folder: Path, *, keep: bool) -> TrainingArguments:
+def _arguments(schedule: Schedule, folder: Path, *, keep: bool, kind: Any, options: dict[str, Any]) -> Any:
     visible = schedule.progress if schedule.progress is not None else sys.stderr.isatty()
-    options: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "num_train_epochs": schedule.epochs,
         "per_device_train_batch_size": schedule.batch_size,
         "learning_rate": schedule.learning_rate,
@@ -149,9 +177,9 @@ def _arguments(schedule: Schedule, folder: Path, *, keep: bool) -> TrainingArgum
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
     try:
-        return TrainingArguments(**{**options, **schedule.arguments}, output_dir=str(folder), remove_unused_columns=False)
+        return kind(**{**defaults, **options, **schedule.arguments}, output_dir=str(folder), remove_unused_columns=False)
     except TypeError as error:
-        raise ConfigError(f"arguments are not all known to transformers.TrainingArguments: {error}") from None
+        raise ConfigError(f"arguments are not all known to {kind.__module__.split('.')[0]}.{kind.__name__}: {error}") from None
 
 
 class _Terms(TrainerCallback):
@@ -163,6 +191,21 @@ class _Terms(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if "loss" in state.log_history[-1]:
             state.log_history[-1].update({name: float(value) for name, value in self.objective.log.items()})
+
+
+class _Stop(TrainerCallback):
+    """Judges the model after its steps; what was best so far goes into each checkpoint."""
+
+    def __init__(self, stopping: EarlyStopping) -> None:
+        self.stopping = stopping
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if self.stopping.after_step(state.global_step, model):
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and self.stopping.weights:
+            self.stopping.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class _Seal(TrainerCallback):

@@ -5,6 +5,7 @@ Burns et al. 2023, "Weak-to-strong generalization", with Hugging Face's `Trainer
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -14,18 +15,29 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification
 
 from steelyard.encoders import TextEncoder
-from steelyard.errors import TrainingError
+from steelyard.errors import ConfigError, TrainingError
 from steelyard.targets import Targets
-from steelyard.training.fine_tuning import FineTunedStudent, add_lora, build, device_of
+from steelyard.training.early_stopping import EarlyStopping, agreement, hold_out, some_rows
+from steelyard.training.fine_tuning import FineTunedStudent, add_lora, build, device_of, start_at_zero, without_dropout
 from steelyard.training.head import HeadStudent
 from steelyard.training.objective_trainer import Schedule, train
 from steelyard.training.objectives import Objective, SoftCrossEntropy
 from steelyard.training.probe import ProbeStudent
 from steelyard.training.rows import TrainingRows, texts_of, training_rows
-from steelyard.training.token_rows import PadBatch, SoftDataset, batches_by_length, context_length, ensure_padding, pad_rows, tokenize
+from steelyard.training.token_rows import (
+    PadBatch,
+    SoftDataset,
+    TokenRows,
+    batches_by_length,
+    context_length,
+    ensure_padding,
+    pad_rows,
+    tokenize,
+)
 
 
 class StudentTrainer(FineTunedStudent):
@@ -44,6 +56,15 @@ class StudentTrainer(FineTunedStudent):
     epochs, batch_size, learning_rate, warmup, weight_decay
         AdamW with a linear schedule; `warmup` is the share of the steps in which the rate rises. `learning_rate` is 2e-5 for `"full"`,
         2e-4 for `"lora"` and 1e-3 for a trained probe when left out.
+    zero_head
+        Let the new output layer start at zero and have no bias: the untrained student gives every class the same probability, and nothing
+        of the outcome hangs on a random head. With a decoder it reads the last token that is not padding.
+    dropout
+        `False` switches all dropout off while training.
+    early_stopping
+        Share of the rows held out to stop by, see `EarlyStopping`; 0 trains on all rows to the end.
+    patience
+        Epochs without a better check after which to stop.
     seed
         Decides the new head, the order of the rows and dropout: the same seed gives the same weights on the same machine.
     max_length
@@ -60,7 +81,8 @@ class StudentTrainer(FineTunedStudent):
     progress
         Draw a bar; by default on a terminal.
     arguments
-        Further `transformers.TrainingArguments`, such as `{"bf16": True, "gradient_accumulation_steps": 4, "lr_scheduler_type": "cosine"}`.
+        Further `transformers.TrainingArguments`, such as `{"bf16": True, "gradient_accumulation_steps": 4, "lr_scheduler_type": "cosine"}`;
+        not for a probe.
 
     Attributes
     ----------
@@ -72,6 +94,8 @@ class StudentTrainer(FineTunedStudent):
         Number of training texts that were cut.
     history_
         Loss, learning rate and the objective's terms by step.
+    stopped_
+        Step whose weights were taken, where `early_stopping` is on.
 
     Raises
     ------
@@ -102,6 +126,10 @@ class StudentTrainer(FineTunedStudent):
         learning_rate: float | None = None,
         warmup: float = 0.1,
         weight_decay: float = 0.01,
+        zero_head: bool = False,
+        dropout: bool = True,
+        early_stopping: float = 0.0,
+        patience: int = 2,
         seed: int = 0,
         max_length: int | None = None,
         output_dir: str | os.PathLike[str] | None = None,
@@ -119,6 +147,10 @@ class StudentTrainer(FineTunedStudent):
         self.learning_rate = learning_rate
         self.warmup = warmup
         self.weight_decay = weight_decay
+        self.zero_head = zero_head
+        self.dropout = dropout
+        self.early_stopping = early_stopping
+        self.patience = patience
         self.seed = seed
         self.max_length = max_length
         self.output_dir = output_dir
@@ -147,16 +179,8 @@ class StudentTrainer(FineTunedStudent):
         texts = texts_of(data, self.on)
         if hasattr(self, "head_"):
             return self.head_.predict_proba(texts)
-        proba = np.zeros((len(texts), len(self.classes_)), dtype=np.float32)
         tokens = tokenize(self.tokenizer_, texts, context_length(self.tokenizer_, self.model_, self.max_length))
-        device = device_of(self.model_)
-        self.model_.eval()
-        with torch.inference_mode():
-            for rows in batches_by_length(tokens, 2 * self.batch_size):
-                batch = pad_rows([tokens[row] for row in rows], self.tokenizer_.pad_token_id)
-                logits = self.model_(**{name: value.to(device) for name, value in batch.items()})["logits"]
-                proba[rows] = logits.float().softmax(-1).cpu().numpy()
-        return proba
+        return np.asarray(softmax(self._logits(self.model_, self.tokenizer_, tokens), axis=1), dtype=np.float32)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the student: weights as safetensors, everything else as JSON; a probe writes its head and its encoder's name."""
@@ -176,22 +200,54 @@ class StudentTrainer(FineTunedStudent):
             warnings.warn(f"{tokens.truncated} of {len(texts)} training texts are longer than {limit} tokens and were cut", stacklevel=3)
         if lora:
             model = add_lora(model, "SEQ_CLS", self.lora_rank)
+        if self.zero_head:
+            start_at_zero(model)
+        if not self.dropout:
+            without_dropout(model)
+        stopping = None
+        if self.early_stopping:
+            learned, judged = hold_out(len(tokens), self.early_stopping, self.seed)
+            held, answers = tokens.take(judged), some_rows(used, judged)
+            tokens, used = tokens.take(learned), some_rows(used, learned)
+            stopping = EarlyStopping(
+                lambda model: agreement(self._logits(model, tokenizer, held).argmax(axis=1), answers),
+                math.ceil(len(tokens) / self.batch_size),
+                self.patience,
+            )
         dataset = SoftDataset(tokens, used.probabilities, used.weights)
-        self.history_ = train(model, dataset, PadBatch(tokenizer.pad_token_id), objective, schedule, folder=folder)
+        self.history_ = train(model, dataset, PadBatch(tokenizer.pad_token_id), objective, schedule, folder=folder, stopping=stopping)
+        if stopping is not None:
+            self.stopped_ = stopping.best_step
         self.model_ = model.merge_and_unload() if lora else model
         self.tokenizer_, self.truncated_, self.classes_ = tokenizer, tokens.truncated, used.classes
+
+    def _logits(self, model: Any, tokenizer: Any, tokens: TokenRows) -> NDArray[np.float32]:
+        """(n, k) outputs of the model, without dropout."""
+        logits = np.zeros((len(tokens), len(model.config.id2label)), dtype=np.float32)
+        device = device_of(model)
+        model.eval()
+        with torch.inference_mode():
+            for rows in batches_by_length(tokens, 2 * self.batch_size):
+                batch = pad_rows([tokens[row] for row in rows], tokenizer.pad_token_id)
+                output = model(**{name: value.to(device) for name, value in batch.items()})["logits"]
+                logits[rows] = output.float().cpu().numpy()
+        return logits
 
     def _fit_probe(self, texts: list[str], targets: Targets, objective: Objective, schedule: Schedule) -> Self:
         if isinstance(self.model, (tuple, list)):
             raise TrainingError("tune='probe' needs the name or folder of the model, by which its features are cached; not a built model")
         options: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
         encoder = TextEncoder(os.fspath(self.model), progress=self.progress, **options)
+        if schedule.arguments:
+            raise ConfigError("StudentTrainer: arguments are for fine-tuning; a probe takes none")
         head: ProbeStudent | HeadStudent
-        if type(objective) is SoftCrossEntropy:
+        if type(objective) is SoftCrossEntropy and not self.early_stopping:
             head = ProbeStudent(encoder, label_smoothing=objective.label_smoothing)
         else:
-            names = ("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "seed", "progress", "arguments")
-            head = HeadStudent(encoder, objective, **{name: getattr(schedule, name) for name in names})
+            timing = {name: getattr(schedule, name) for name in ("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "seed")}
+            head = HeadStudent(
+                encoder, objective, zero_head=self.zero_head, early_stopping=self.early_stopping, patience=self.patience, **timing
+            )
         self.head_ = head.fit(texts, targets)
         self.classes_ = head.classes_
         if self.output_dir is not None:

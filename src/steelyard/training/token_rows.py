@@ -34,6 +34,11 @@ class TokenRows:
     def __getitem__(self, row: int) -> NDArray[np.int32]:
         return self.ids[self.offsets[row] : self.offsets[row + 1]]
 
+    def take(self, rows: NDArray[np.int64]) -> TokenRows:
+        """Some of the rows; `truncated` still counts all texts."""
+        ids = np.concatenate([self[row] for row in rows])
+        return TokenRows(ids, np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64), self.truncated)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """(n,) number of tokens of each text."""

@@ -5,7 +5,7 @@ An objective knows nothing about models or trainers, so any module that yields l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ class Objective(nn.Module):
     ----------
     log
         Detached scalar tensors of the last call, by name; a trainer adds them to its history.
+    reads
+        Names of further columns of a batch that `forward` takes where the data have them.
 
     Examples
     --------
@@ -35,6 +37,8 @@ class Objective(nn.Module):
     >>> brier.log
     {'brier': tensor(0.5000)}
     """
+
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
