@@ -221,7 +221,7 @@ class TestRunAndCatalogue:
 
     def test_refusals(self) -> None:
         for arguments, message in [
-            (("run", "alchemy"), "no recipe named 'alchemy'; recipes are weak-supervision"),
+            (("run", "alchemy"), "no recipe named 'alchemy'; recipes are audit-deception"),
             (("run", "weak-supervision", "--data", "wine", "--seeds", "few"), "--seeds takes whole numbers separated by commas, got 'few'"),
             (("run", "weak-supervision", "--data", "docstrings"), "has no published votes; name a sources file"),
             (("datasets", "nothing"), "no data set named 'nothing'"),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 
 from steelyard import evaluation
@@ -166,6 +168,21 @@ def test_mistakes_are_named():
         WeakToStrong(None, None, {"weak": Arm()})
     with pytest.raises(ConfigError, match="has an objective, but a SklearnStudent takes none"):
         WeakToStrong(LogisticRegression(), SklearnStudent(), {"a": Arm(ConfidenceLoss())}, cache=False).run(x, y, pools(0), CLASSES)
+
+
+def test_without_pretrained_features_imitation_gains_nothing():
+    """The negative control on real digits: a linear head on random features copies its supervisor, errors and all."""
+    images, y = load_digits(return_X_y=True)
+    small = images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16) / 16
+    features = Nystroem(gamma=0.32, n_components=300, random_state=0).fit_transform(images / 16).astype(np.float32)
+    strong = HeadStudent(epochs=60, learning_rate=1e-2, batch_size=100, schedule="cosine")
+    run = WeakToStrong(LogisticRegression(max_iter=2000), strong, cache=False)
+    names = [str(digit) for digit in range(10)]
+    result = run.over_seeds(features, y, lambda seed: Pools.split(1797, 100, 1000, 600, seed=seed, y=y), names, range(2), weak_inputs=small)
+    assert result.mean("ceiling", "accuracy") > 0.95
+    assert result.mean("weak", "accuracy") < 0.85
+    assert abs(result.mean("method", "accuracy/pgr")) < 0.12
+    assert result.mean("method", "agreement_when_wrong") > 0.7
 
 
 def long_sweep(cache: Path) -> WeakToStrong:

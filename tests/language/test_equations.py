@@ -36,7 +36,7 @@ def stories(n: int, seed: int) -> Completions:
 
 @pytest.fixture(scope="module")
 def policy() -> EquationPolicy:
-    return EquationPolicy(hidden=32, epochs=30, batch_size=16, learning_rate=1e-2, dropout=0.0).fit(stories(200, 0))
+    return EquationPolicy(hidden=32, epochs=20, batch_size=20, learning_rate=1e-2, dropout=0.0).fit(stories(200, 0))
 
 
 def accuracy(policy: EquationPolicy, truth: Completions) -> float:

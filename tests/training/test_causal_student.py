@@ -97,6 +97,14 @@ def test_accumulated_small_batches_take_the_steps_of_a_large_batch():
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-3)
 
 
+def test_mixed_precision_leaves_an_ordinary_model(tmp_path):
+    asked = sums(4)
+    policy = student(epochs=3, arguments={"bf16": True, "use_cpu": True}).fit(asked)
+    policy.save(tmp_path / "s")
+    loaded = CausalStudent.load(tmp_path / "s")
+    np.testing.assert_array_equal(loaded.logprob(asked.prompts, asked.texts), policy.logprob(asked.prompts, asked.texts))
+
+
 def test_lora_learns_and_leaves_an_ordinary_model():
     asked = sums(4)
     knows = student(learning_rate=1e-2).fit(Completions(asked.prompts, ["1"] * len(asked)))

@@ -59,7 +59,8 @@ class Problems:
     def take(self, index: Any) -> Problems:
         """Some of the problems, by position or mask."""
         kept = np.arange(len(self))[index].tolist()
-        columns: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in ("questions", "solutions", "answers", "splits")}
+        names = ("questions", "solutions", "answers", "splits")
+        columns: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in names}
         return replace(self, **columns)
 
     def of(self, split: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -71,7 +71,13 @@ def load_problem_task(
 
 
 def count_steps(task: QuestionTask) -> NDArray[np.int64]:
-    """Steps of every reference solution, (n,): operations of an equation, lines of a text."""
+    """Steps of every reference solution, (n,): operations of an equation, lines of a text.
+
+    Examples
+    --------
+    >>> count_steps(QuestionTask(["2 and 3 ?"], ["* + 2 3 2"], ["10"], np.array([False]), style="equation"))
+    array([2])
+    """
     trees = [parse(solution) if task.style == "equation" else None for solution in task.solutions]
     return np.array([len(list(t.operations())) if t else len(steps(s)) for t, s in zip(trees, task.solutions, strict=True)], dtype=np.int64)
 
@@ -94,6 +100,18 @@ def divide(
     Returns
     -------
     (test rows, [rows of each pool])
+
+    Raises
+    ------
+    ConfigError
+        There are too few problems.
+
+    Examples
+    --------
+    >>> task = QuestionTask(["?"] * 10, ["#### 1"] * 10, ["1"] * 10, np.arange(10) < 3)
+    >>> test, (few, rest) = divide(task, np.arange(10), 2, [3, None], seed=0)
+    >>> task.is_test[test].all(), len(few), len(rest)
+    (np.True_, 3, 4)
     """
     fixed = np.random.default_rng(0).permutation(np.asarray(rows, dtype=np.int64))
     published = task.is_test[fixed] & ~task.is_test[fixed].all()
@@ -123,6 +141,17 @@ def new_policy(name: str, task: QuestionTask, *, small: bool = False, warn: bool
 
     Options that are None are left to the policy; those that only language models have are left out for equations. With `warn` a model
     whose name says that it follows instructions raises an `InstructStudent` warning: students should be base models.
+
+    Raises
+    ------
+    ConfigError
+        Equations cannot solve these problems.
+
+    Examples
+    --------
+    >>> task = QuestionTask(["2 and 3 ?"], ["+ 2 3"], ["5"], np.array([False]), style="equation")
+    >>> new_policy("equations", task, small=True, epochs=3, tune="full").hidden
+    48
     """
     if name == EQUATIONS:
         if task.style != "equation":
@@ -137,7 +166,14 @@ def new_policy(name: str, task: QuestionTask, *, small: bool = False, warn: bool
 
 
 def continued(policy: Policy, **training: Any) -> Policy:
-    """A policy whose pretrained weights are those that `policy` has now: the next stage of its training."""
+    """A policy whose pretrained weights are those that `policy` has now: the next stage of its training.
+
+    Examples
+    --------
+    >>> first = EquationPolicy(hidden=8, epochs=1).fit(Completions(["2 and 3 ?"], ["+ 2 3"]))
+    >>> continued(first, epochs=5, learning_rate=None).epochs
+    5
+    """
     given = {key: value for key, value in training.items() if value is not None}
     if isinstance(policy, EquationPolicy):
         return EquationPolicy(start=policy, **_known(given))
@@ -151,7 +187,17 @@ def continued(policy: Policy, **training: Any) -> Policy:
 
 
 def solve(policy: Policy, task: QuestionTask, rows: ArrayLike, *, n: int = 1, temperature: float = 0.0, seed: int = 0) -> Completions:
-    """Let a policy solve some problems; `rows` of the texts are those of the task, and answers are extracted."""
+    """Let a policy solve some problems; `rows` of the texts are those of the task, and answers are extracted.
+
+    Examples
+    --------
+    >>> sums = [(f"{a} and {b} ?", f"+ {a} {b}", str(a + b)) for a in range(2, 6) for b in range(6, 9)]
+    >>> task = QuestionTask(*zip(*sums), np.zeros(12, bool), template="{question}", style="equation")
+    >>> policy = EquationPolicy(hidden=8, epochs=60, dropout=0.0, learning_rate=1e-2).fit(references(task, np.arange(12)))
+    >>> solved = solve(policy, task, [3, 11])
+    >>> solved.answers, solved.rows, measure(solved, task)["accuracy"]
+    (('9', '13'), array([ 3, 11]), 1.0)
+    """
     index = np.asarray(rows, dtype=np.int64)
     drawn = policy.sample(task.prompts(index), n, temperature=temperature, seed=seed)
     drawn = replace(drawn, rows=index[drawn.rows])

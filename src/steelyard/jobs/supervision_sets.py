@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,8 @@ from steelyard.completions import Completions
 from steelyard.jobs.question_task import QuestionTask
 from steelyard.jobs.reasoning_arms import references, solve
 from steelyard.language.decomposition import Decomposition, plain_solution
-from steelyard.language.notation import NUMBER, Severity, corrupt
+from steelyard.language.equations import read_problem
+from steelyard.language.notation import Severity, corrupt
 from steelyard.language.reasoning import is_correct
 from steelyard.language.steps import StepJudge, operation_errors, step_error_rate, value_errors
 from steelyard.training.policy import Policy
@@ -50,12 +52,20 @@ def corrupted(task: QuestionTask, rows: ArrayLike, severity: Severity, seed: int
     """Take the reference equations as right and make a wrong one of each; problems whose value no change alters are dropped.
 
     Right and wrong have the same number of tokens, so that length cannot tell them apart.
+
+    Examples
+    --------
+    >>> task = QuestionTask(["5 , 3 , 2 ?"], ["- * 5 3 2"], ["13"], np.array([False]), template="{question}", style="equation")
+    >>> made = corrupted(task, [0], "mild", seed=0)
+    >>> made.correct.texts, made.wrong.texts, describe_set(made.wrong, task, step_judge(task))["step_error_rate"]
+    (('- * 5 3 2',), ('+ * 5 3 2',), 0.5)
     """
     right = references(task, rows)
     drawn = []
-    for i, (row, prompt, text) in enumerate(zip(right.rows.tolist(), right.prompts, right.texts, strict=True)):
-        numbers = list(dict.fromkeys(NUMBER.findall(task.questions[row]))) or NUMBER.findall(prompt)
-        drawn.append(corrupt(text, numbers, severity, seed=int(np.random.SeedSequence([seed, i]).generate_state(1)[0])))
+    for i, (prompt, text) in enumerate(zip(right.prompts, right.texts, strict=True)):
+        drawn.append(
+            corrupt(text, read_problem(prompt).numbers, severity, seed=int(np.random.SeedSequence([seed, i]).generate_state(1)[0]))
+        )
     kept = np.array([text is not None for text in drawn], dtype=np.bool_)
     correct = right.take(kept)
     texts = [text for text in drawn if text is not None]
@@ -118,7 +128,7 @@ def with_subtasks(task: QuestionTask, rows: ArrayLike, found: Decomposition) -> 
     """
     n, subs = len(task.questions), found.subtasks
     more = {"questions": [s.question for s in subs], "solutions": [s.solution for s in subs], "answers": [s.answer for s in subs]}
-    columns = {name: [*getattr(task, name), *values] for name, values in more.items()}
+    columns: dict[str, Any] = {name: [*getattr(task, name), *values] for name, values in more.items()}
     parents = np.asarray(rows, dtype=np.int64)[np.array([s.task for s in subs], dtype=np.int64)]
     return replace(task, **columns, is_test=np.append(task.is_test, np.zeros(len(subs), dtype=np.bool_))), n + np.arange(len(subs)), parents
 
@@ -145,8 +155,15 @@ def describe_set(items: Completions, task: QuestionTask, judge: StepJudge) -> di
 
 
 def rank_correlation(values: list[float], accuracies: list[float]) -> float:
-    """Spearman's correlation of the accuracy of students with a property of what they learned from; NaN where one is constant."""
+    """Spearman's correlation of the accuracy of students with a property of what they learned from; NaN where one is constant.
+
+    Examples
+    --------
+    >>> rank_correlation([0.0, 0.5, 0.9], [0.5, 0.3, 0.1])
+    -1.0
+    """
     pairs = [(v, a) for v, a in zip(values, accuracies, strict=True) if np.isfinite(v) and np.isfinite(a)]
     if len(pairs) < 3 or any(len(set(column)) < 2 for column in zip(*pairs, strict=True)):
         return float("nan")
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    first, second = zip(*pairs, strict=True)
+    return float(spearmanr(first, second).statistic)

@@ -7,12 +7,12 @@ correlations themselves rather than on their inverse, with a test per pair in pl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.special import betainc
+from scipy.special import betainc, ndtr
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import as_votes
@@ -24,8 +24,10 @@ Array = NDArray[np.float64]
 
 # A symbol said less often tells nothing that a count could be tested against; identical columns need fewer votes to be no coincidence.
 _LEAST_VOTES, _LEAST_COPIED_VOTES = 10, 3
-# Pairs so alike that they may be set aside before the first fit, tried in turn; above one none is.
-_TOO_ALIKE = (2.0, 0.9, 0.7, 0.5)
+# Sources with so high an association are taken for copies until others account for it: two independent ones would have to be right on
+# 19 rows of 20. Less alike ones may be set aside before the first fit, too.
+_LIKE_COPIES = 0.8
+_ALIKE = (0.5, 0.7)
 _ROUNDS = 40
 
 
@@ -35,7 +37,7 @@ class Dependency(NamedTuple):
     first: str
     second: str
     strength: float
-    """Largest residual correlation of two of their symbols, in [0, 1]; 1 for exact copies."""
+    """Largest residual correlation of two of their symbols, in [0, 1]; of near-copies relative to the room left, 1 for exact copies."""
     p_value: float
     """Of the strongest deviation, corrected for the symbols of the pair; 0 for exact copies, which are not tested."""
 
@@ -155,6 +157,10 @@ class _Columns:
         correlation[self.owner[:, None] == self.owner] = 0
         return correlation
 
+    def cells(self, pairs: NDArray[Any]) -> NDArray[Any]:
+        """(c, c) what holds for the pair of sources (m, m) to which each cell belongs."""
+        return pairs[np.ix_(self.owner, self.owner)]
+
     def largest(self, cells: Array) -> Array:
         """(m, m) maximum over the columns of every two sources; zero where there are none."""
         filled = np.flatnonzero(self.per_source)
@@ -173,19 +179,26 @@ def _search(together: Array, n_rows: int, rank: int, alpha: float, min_strength:
         return []
     alike = association(together)
     best, fewest = list[tuple[int, int, float, float]](), np.inf
-    for limit in _TOO_ALIKE:
-        apart = alike >= limit
-        groups = connected_components(apart, directed=False)[1][columns.per_source > 0]
-        if limit <= 1 and (not apart.any() or len(np.unique(groups)) < 4):
-            continue
-        found, unexplained = _search_from(apart, columns, rank, alpha, min_strength)
+    for apart in _starts(alike, columns):
+        found, unexplained = _search_from(apart, alike >= _LIKE_COPIES, columns, rank, alpha, min_strength)
         if unexplained < fewest:
             best, fewest = found, unexplained
     return best
 
 
+def _starts(alike: Array, columns: _Columns) -> list[NDArray[np.bool_]]:
+    """Pairs (m, m) that may be set aside at first: all that look like copies at least, as long as four groups of sources are left."""
+    starts: list[NDArray[np.bool_]] = []
+    for limit in (*_ALIKE, _LIKE_COPIES, 0.9):
+        apart = alike >= limit
+        groups = connected_components(apart, directed=False)[1][columns.per_source > 0]
+        if len(np.unique(groups)) >= 4 and (limit <= _LIKE_COPIES or not starts):
+            starts.append(apart)
+    return starts or [np.zeros_like(alike, dtype=bool)]
+
+
 def _search_from(
-    apart: NDArray[np.bool_], columns: _Columns, rank: int, alpha: float, min_strength: float
+    apart: NDArray[np.bool_], like_copies: NDArray[np.bool_], columns: _Columns, rank: int, alpha: float, min_strength: float
 ) -> tuple[list[tuple[int, int, float, float]], int]:
     """Set pairs apart until the low-rank fit to the others leaves none; also how many pairs it does not explain, weak ones too."""
     correlation = columns.correlations()
@@ -194,15 +207,25 @@ def _search_from(
     cleared = np.zeros_like(apart)
     for searched in range(_ROUNDS):
         loadings, leverage = _low_rank(correlation, columns, ~apart, rank, loadings)
-        residual, p_cells = _deviations(correlation, loadings, columns)
+        fitted = loadings @ loadings.T
+        # The fitted value of a cell outside the fit is itself uncertain: where copies are suspected it gets the benefit of no doubt, so
+        # that they are taken for copies unless others account for their likeness; elsewhere the doubt is all its.
+        outside = columns.cells(apart)
+        suspected = outside & columns.cells(like_copies)
+        spared = np.maximum(np.abs(fitted) - 2 * np.sqrt(leverage / columns.n_rows), 0)
+        fitted = np.where(suspected, np.copysign(spared, fitted), fitted)
+        doubt = np.where(outside & ~suspected, leverage, 0.0)
+        residual, p_cells = _deviations(correlation, fitted, doubt, columns)
+        # Little room is left above a high expectation: of copies it is the filled share of it that tells.
+        residual = np.where(suspected, residual / (1 - np.minimum(np.abs(fitted), 0.99)), residual)
         # One p-value per pair, corrected for its number of cells; and the largest residual among the cells that count.
         p_pairs = np.where(cells > 0, np.minimum(-columns.largest(-p_cells) * cells, 1), 1.0)
-        noted = np.abs(residual) * (p_cells * cells[np.ix_(columns.owner, columns.owner)] <= alpha)
+        noted = np.abs(residual) * (p_cells * columns.cells(cells) <= alpha)
         significant = _below_false_discovery_rate(p_pairs, alpha)
         strength = columns.largest(noted)
         dependent = significant & (strength >= min_strength)
         # A pair that takes part in the fit hides part of its residual; what it would be without is guessed low, and seen once it is apart.
-        alone = columns.largest(noted / (1 - leverage))
+        alone = columns.largest(noted / (1 - np.minimum(leverage, 0.9)))
         new = significant & (alone >= min_strength / 2) & ~apart & ~cleared
         if new.any():
             # Only the strongest: what they pull the fit to makes others look dependent.
@@ -215,17 +238,18 @@ def _search_from(
         else:
             break
     pairs = np.argwhere(np.triu(apart & dependent, 1))
-    return [(int(i), int(j), float(strength[i, j]), float(p_pairs[i, j])) for i, j in pairs], int(significant.sum()) // 2
+    return [(int(i), int(j), min(float(strength[i, j]), 1.0), float(p_pairs[i, j])) for i, j in pairs], int(significant.sum()) // 2
 
 
 def _low_rank(correlation: Array, columns: _Columns, trusted: NDArray[np.bool_], rank: int, start: Array | None) -> tuple[Array, Array]:
     """F (c, r) with correlation ≈ F Fᵀ on the cells of trusted pairs of sources, by damped alternating least squares.
 
-    Also (c, c) the leverage of each cell: by how much its fitted value follows it.
+    Also (c, c) the leverage of each cell: by how much its fitted value follows it, or, outside the fit, the variance of its fitted value
+    relative to its own.
     """
     m, owner = columns.n_sources, columns.owner
     trusted = trusted & ~np.eye(m, dtype=bool)
-    by_column = trusted[np.ix_(owner, owner)]
+    by_column = columns.cells(trusted)
     known = correlation * by_column
     if start is None:
         values, vectors = np.linalg.eigh(known)
@@ -247,13 +271,15 @@ def _low_rank(correlation: Array, columns: _Columns, trusted: NDArray[np.bool_],
         if moved < enough:
             break
     pulled = np.einsum("br,mrs,bs->mb", loadings, inverse, loadings, optimize=True)[owner]
-    return np.asarray(loadings), np.clip((pulled + pulled.T) * by_column, 0, 0.9)
+    return np.asarray(loadings), np.asarray(pulled + pulled.T)
 
 
-def _deviations(correlation: Array, loadings: Array, columns: _Columns) -> tuple[Array, Array]:
-    """(c, c) residual correlations and p-values of the counts behind them; within a source 0 and 1."""
+def _deviations(correlation: Array, fitted: Array, doubt: Array, columns: _Columns) -> tuple[Array, Array]:
+    """(c, c) residual correlations and p-values of the counts behind them; within a source 0 and 1.
+
+    `doubt` (c, c) is the variance of the fitted values, relative to that of the counts.
+    """
     n, share, spread = columns.n_rows, columns.share, columns.spread
-    fitted = loadings @ loadings.T
     x, y = share[:, None], share[None, :]
     # P(both) as fitted; half a row at least, since a fit is never so sure that something cannot happen.
     both = np.clip(x * y + fitted * np.outer(spread, spread), 0.5 / n, (1 - 1e-3) * np.minimum(x, y))
@@ -261,7 +287,7 @@ def _deviations(correlation: Array, loadings: Array, columns: _Columns) -> tuple
     # Variance of (1[a] - P(a)) (1[b] - P(b)): the margins are estimated from the same rows.
     variance = both * ((1 - x) * (1 - y)) ** 2 + only_x * ((1 - x) * y) ** 2 + only_y * (x * (1 - y)) ** 2 + none * (x * y) ** 2
     variance -= (both - x * y) ** 2
-    count, mean, variance = n * columns.together, n * both, n * np.maximum(variance, 1e-12)
+    count, mean, variance = n * columns.together, n * both, n * np.maximum(variance, 1e-12) * (1 + doubt)
     p_values = np.ones_like(count)
     # What lies within two deviations is not worth an exact tail: it is called certain chance.
     other = columns.owner[:, None] != columns.owner
@@ -271,12 +297,14 @@ def _deviations(correlation: Array, loadings: Array, columns: _Columns) -> tuple
 
 
 def _two_sided_tail(count: Array, mean: Array, variance: Array) -> Array:
-    """Chance of a count as far out as this under the (continued) binomial with this mean and variance."""
+    """Chance of a count as far out as this under the (continued) binomial with this mean and variance; the normal where there is none."""
     chance = np.clip(1 - variance / mean, 1e-9, 1 - 1e-9)
     trials = mean / chance
     above = np.where(count > trials, 0.0, betainc(np.maximum(count, 1e-9), np.maximum(trials - count + 1, 1e-9), chance))
     below = np.where(count >= trials, 1.0, betainc(np.maximum(trials - count, 1e-9), count + 1, 1 - chance))
-    return np.asarray(np.minimum(2 * np.minimum(np.where(count < 0.5, 1.0, above), below), 1))
+    binomial = np.minimum(np.where(count < 0.5, 1.0, above), below)
+    normal = ndtr(-np.abs(count - mean) / np.sqrt(variance))
+    return np.asarray(np.minimum(2 * np.where(variance > mean, normal, binomial), 1))
 
 
 def _below_false_discovery_rate(p_values: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:

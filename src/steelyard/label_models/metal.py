@@ -58,8 +58,10 @@ class MeTaL(LabelModel):
     -----
     Two classes are identified up to a swap, which the prior settles. With three or more classes pairwise moments leave a rotation
     open; among equally good solutions the one nearest the prior is found. Gold rows close the gap; `DawidSkene`, which reads whole rows,
-    has none. Without three sources that overlap pairwise nothing can be learned: the prior is kept (a vote with equal accuracies) and a
-    warning given.
+    has none. Nor do pairs tell the class prior, and on real votes most of the error comes from a prior guessed from the votes: give it, or
+    ten gold labels a class, where you can. A class that a source names less often than the prior says is left unexplained in part; that
+    slack is booked under silence, even of a source that is never silent. Without three sources that overlap pairwise nothing can be
+    learned: the prior is kept (a vote with equal accuracies) and a warning given.
 
     Examples
     --------
@@ -179,14 +181,14 @@ def alternating_least_squares(
     ridge_diagonal = (ridge + gold_weights)[:, :, :, None] * np.eye(k)
     for sweep in range(1, max_iter + 1):
         moved = 0.0
-        for i in range(m):
+        for i in groups.order:
             gram = np.tensordot(apart[i], grams, 1) + np.outer(prior, prior)
             target = others[i] @ weighted.reshape(m * s1, k) + np.outer(shares[i], prior)
             solved = np.linalg.solve(gram + ridge_diagonal[i] + 1e-12 * np.eye(k), (target + ridge_target[i])[:, :, None])[:, :, 0]
-            # The overall shares are known far better than any pair, so they hold exactly.
+            # The overall shares are known far better than any pair, so they hold exactly (up to clipping).
             solved += np.outer(shares[i], 1 - solved.sum(axis=0))
-            solved += (shares[i] - solved @ prior)[:, None]
-            solved = _with_margins(np.maximum(solved, _SMALLEST) * prior, shares[i], prior, rounds=3)
+            solved = np.maximum(solved + (shares[i] - solved @ prior)[:, None], _SMALLEST)
+            solved /= solved.sum(axis=0)
             moved = max(moved, float(np.abs(solved - mu[i]).max()))
             mu[i] = solved
             joint[i] = solved * prior
@@ -206,22 +208,14 @@ def believed_confusions(shares: Array, prior: Array, support: NDArray[np.bool_],
         out=support / support.sum(axis=1, keepdims=True),
         where=among.sum(axis=1, keepdims=True) > 0,
     )
-    # P(class | symbol), and of silence the class prior.
-    told = np.vstack([accuracy * meant + (1 - accuracy) * prior, prior])
-    return _with_margins(shares[:, :, None] * told, shares, prior, rounds=100)
-
-
-def _with_margins(joint: Array, shares: Array, prior: Array, rounds: int) -> Array:
-    """(…, S + 1, k) confusions of the joint distribution of symbol and class nearest to `joint` with the margins `shares` and `prior`.
-
-    Iterative proportional fitting (Deming and Stephan, 1940). A source that is never silent is so in no class.
-    """
-    prior = np.maximum(prior, _SMALLEST)
-    for _ in range(rounds):
-        joint = joint * (shares / np.maximum(joint.sum(axis=-1), _SMALLEST**2))[..., None]
-        joint = joint * (prior / np.maximum(joint.sum(axis=-2, keepdims=True), _SMALLEST**2))
-    mu = np.maximum(joint / prior, _SMALLEST)
-    return np.asarray(mu / mu.sum(axis=-2, keepdims=True))
+    right = accuracy * meant + (1 - accuracy) * prior
+    mu = np.empty((*shares.shape, len(prior)))
+    mu[:, :-1] = shares[:, :-1, None] * right / np.maximum(prior, _SMALLEST)
+    # A symbol said more often than its class occurs cannot always be right: what exceeds one is scaled back.
+    mu[:, :-1] /= np.maximum(mu[:, :-1].sum(axis=1, keepdims=True), 1 - _SMALLEST)
+    mu[:, -1] = 1 - mu[:, :-1].sum(axis=1)
+    mu = np.maximum(mu, _SMALLEST)
+    return np.asarray(mu / mu.sum(axis=1, keepdims=True))
 
 
 def three_sources_overlap(statistics: VoteStatistics, apart: NDArray[np.bool_]) -> bool:

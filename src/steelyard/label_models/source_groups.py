@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -39,8 +40,9 @@ class SourceGroups:
     apart : (m, m) bool
         Sources that no chain of pairs links: only their agreement is due to the class alone. False on the diagonal.
     weights : (m,) float64
-        How much of a witness of its own each source is: 1 / (1 + Σ_j V_ij) over its group, V being Cramér's V. Kish's design effect: g
-        copies weigh as much as one source, sources in no group weigh one.
+        How much of a witness of its own each source is: w ≥ 0 with V w = 1 within a group (least squares), V being the table of Cramér's V
+        with a unit diagonal. These are the weights of the best linear mean of correlated observations (Aitken, 1936): any number of
+        copies weighs as much as one source and leaves the weights of others alone; a source in no group weighs one.
     """
 
     pairs: NDArray[np.int64]
@@ -59,9 +61,16 @@ class SourceGroups:
         linked[pairs[:, 0], pairs[:, 1]] = True
         group = connected_components(linked, directed=False)[1]
         same = group[:, None] == group
-        apart = ~same
-        np.fill_diagonal(same, False)
-        return SourceGroups(pairs, apart, 1 / (1 + (association(together) * same).sum(axis=1)))
+        alike = association(together) + np.eye(m)
+        weights = np.ones(m)
+        for members in (np.flatnonzero(group == g) for g in np.unique(group[pairs[:, 0]])):
+            weights[members] = nnls(alike[np.ix_(members, members)], np.ones(len(members)))[0]
+        return SourceGroups(pairs, ~same, weights)
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """(m,) sources group by group, groups by their first member: so copies are always equally far in an iteration."""
+        return np.argsort((~self.apart).argmax(axis=1), kind="stable")
 
     def weighted_prior(self, statistics: VoteStatistics) -> Array:
         """(k,) `starting_prior` from votes, where copies of a source do not add to the average over sources."""
@@ -158,6 +167,8 @@ def copied_votes(first: Array, second: Array, prior: Array, together: Array, n_r
         independent = (mu_i * prior) @ mu_j.T
         by_copying = np.diag(mu_i @ prior) - (mu_i * prior) @ mu_i.T
         c = (weight * (seen - independent) * by_copying).sum() / max(float((weight * by_copying**2).sum()), 1e-12)
+        if n_rows * (1 - seen.trace()) < 0.5:
+            c = 1.0  # never seen to differ
         c = min(max(c, 0.0), 1 - _SMALLEST)
         # What is left of μ_j after the copied part is known to about 1 / sqrt(n): that much of μ_j is mixed in.
         noise = 1 / np.sqrt(n_rows)

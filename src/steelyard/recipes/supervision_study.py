@@ -125,6 +125,12 @@ def run(config: SupervisionStudy, judge: StepJudge | None = None, outcome: Judge
     ------
     ConfigError, DataError, TrainingError
         A mixture or a teacher is not understood, the data are too few.
+
+    Examples
+    --------
+    >>> run(SupervisionStudy(mixtures=("hard:50+soft:10",)))
+    Traceback (most recent call last):
+    steelyard.errors.ConfigError: mixture 'hard:50+soft:10' is not understood; ...
     """
     if not (config.seeds and config.teachers):
         raise ConfigError("teachers and seeds need at least one value each")

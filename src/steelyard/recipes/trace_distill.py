@@ -126,6 +126,12 @@ def run(config: TraceDistill) -> Result:
     ------
     ConfigError, DataError, TrainingError
         An option names nothing, the data cannot be read or are too few, a trace does not fit the student.
+
+    Examples
+    --------
+    >>> run(TraceDistill(keep=("right",)))
+    Traceback (most recent call last):
+    steelyard.errors.ConfigError: keep is right; use all, correct, wrong, and give at least one seed
     """
     unknown = [kind for kind in config.keep if kind not in ARMS]
     if unknown or not config.seeds:

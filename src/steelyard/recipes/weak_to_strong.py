@@ -4,11 +4,10 @@ Burns et al. 2023, "Weak-to-Strong Generalization: Eliciting Strong Capabilities
 pool and labels the unlabeled pool, which it has not seen; students learn from these labels, the ceiling from gold labels of the same texts
 with the same budget; all are measured on one test pool. The share of the gap recovered (PGR) is (student − weak) / (ceiling − weak).
 
-Measured: on questions of six kinds the confidence loss recovers more than imitation (PGR .46 against .34, five seeds), and where training is
-long enough to learn the supervisor's errors by heart imitation recovers almost nothing. On unsafe prompts, where supervisor and ceiling are
-three points apart, the product loss helps and the confidence loss does not. The share depends on batch size and schedule as much as on the
-loss: see `benchmarks/weak_to_strong_accuracy.py`. The pictures show that a student must be able to be better: below its supervisor's own
-strength it only loses.
+Measured: on questions of six kinds the confidence loss recovers more than imitation (PGR .46 against .34, five seeds); trained until the
+supervisor's errors are learned by heart, imitation recovers almost nothing. On unsafe prompts, with supervisor and ceiling three points
+apart, the product loss helps and the confidence loss does not. Batch size and schedule matter as much as the loss: see
+`benchmarks/weak_to_strong_accuracy.py`. A student no stronger than its supervisor only loses, as the picture below shows.
 """
 
 from __future__ import annotations

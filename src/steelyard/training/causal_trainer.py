@@ -120,8 +120,7 @@ def prefer_through_trl(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TRL asks transformers by old names
         history = run(build, schedule, kind=kind, **options)
-    trained = made[0].accelerator.unwrap_model(made[0].model, keep_fp32_wrapper=False)
-    trained = trained.merge_and_unload() if lora_rank else trained
+    trained = made[0].model.merge_and_unload() if lora_rank else made[0].model
     trained.__dict__.pop("forward", None)  # the fused output layer that TRL put over the model's own
     return trained, history
 

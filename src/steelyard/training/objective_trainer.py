@@ -131,6 +131,8 @@ def run(
         if stopping is not None and found is not None and (Path(found) / "best.json").exists():
             stopping.load(Path(found))
         trainer.train(resume_from_checkpoint=found)
+        # Mixed precision leaves its wrapper around the model; what is predicted is to be what a loaded model predicts.
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         if stopping is not None:
             stopping.restore(trainer.model)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters() if parameter.requires_grad):
