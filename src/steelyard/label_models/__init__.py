@@ -14,6 +14,7 @@ _HOMES = {
     "SequenceHMM": "sequence_hmm",
     "HyperLabelModel": "hyper_label_model",
     "ConditionalHMM": "conditional_hmm",
+    "learn_dependencies": "dependencies",
     "select": "selection",
     "summarize": "summarizing",
     "GLAD": "glad",
@@ -76,6 +77,7 @@ __all__ = [
     "Wawa",
     "ZeroBasedSkill",
     "label_issues",
+    "learn_dependencies",
     "multi_label_votes",
     "select",
     "summarize",
@@ -99,6 +101,7 @@ BESIDE_MODELS = frozenset(
         "SegmentationMajority",
         "SegmentationRASA",
         "label_issues",
+        "learn_dependencies",
         "multi_label_votes",
         "select",
         "summarize",
@@ -116,6 +119,7 @@ if TYPE_CHECKING:
     from steelyard.label_models.crowdlab import CrowdLab
     from steelyard.label_models.data_programming import DataProgramming
     from steelyard.label_models.dawid_skene import DawidSkene
+    from steelyard.label_models.dependencies import learn_dependencies
     from steelyard.label_models.ebcc import EBCC
     from steelyard.label_models.embeddings import ClosestToAverage, Rasa
     from steelyard.label_models.glad import GLAD

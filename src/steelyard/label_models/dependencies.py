@@ -37,7 +37,7 @@ class Dependency(NamedTuple):
     first: str
     second: str
     strength: float
-    """Largest residual correlation of two of their symbols, in [0, 1]; of near-copies relative to the room left, 1 for exact copies."""
+    """Largest residual correlation of two of their symbols, in [0, 1]; 1 for exact copies."""
     p_value: float
     """Of the strongest deviation, corrected for the symbols of the pair; 0 for exact copies, which are not tested."""
 
@@ -56,8 +56,10 @@ def learn_dependencies(votes: Votes | VoteStatistics | ArrayLike, alpha: float =
     sources are independent given the class, the chance of listing any is at most `alpha`.
 
     *Search.* The strongest significant pairs are set aside, F is fitted to the rest, and so on until nothing significant is left; pairs
-    that the final F explains are taken back. A large group of near-copies could pass for the class itself; so the search also begins with
-    very similar pairs set aside, and the shortest list wins. Identical sources count as one and are always listed.
+    that the fit then accounts for are taken back. A large group of near-copies could pass for the class itself. So very similar pairs
+    (Cramér's V of 0.8 or more: two independent sources would have to be right on 19 rows of 20) are set aside from the first and stay
+    there unless the other sources account for their likeness beyond doubt; less similar ones are tried, and the set that leaves the
+    fewest pairs unexplained wins. Identical sources count as one and are always listed.
 
     Parameters
     ----------
@@ -216,8 +218,6 @@ def _search_from(
         fitted = np.where(suspected, np.copysign(spared, fitted), fitted)
         doubt = np.where(outside & ~suspected, leverage, 0.0)
         residual, p_cells = _deviations(correlation, fitted, doubt, columns)
-        # Little room is left above a high expectation: of copies it is the filled share of it that tells.
-        residual = np.where(suspected, residual / (1 - np.minimum(np.abs(fitted), 0.99)), residual)
         # One p-value per pair, corrected for its number of cells; and the largest residual among the cells that count.
         p_pairs = np.where(cells > 0, np.minimum(-columns.largest(-p_cells) * cells, 1), 1.0)
         noted = np.abs(residual) * (p_cells * columns.cells(cells) <= alpha)
@@ -238,7 +238,7 @@ def _search_from(
         else:
             break
     pairs = np.argwhere(np.triu(apart & dependent, 1))
-    return [(int(i), int(j), min(float(strength[i, j]), 1.0), float(p_pairs[i, j])) for i, j in pairs], int(significant.sum()) // 2
+    return [(int(i), int(j), float(strength[i, j]), float(p_pairs[i, j])) for i, j in pairs], int(significant.sum()) // 2
 
 
 def _low_rank(correlation: Array, columns: _Columns, trusted: NDArray[np.bool_], rank: int, start: Array | None) -> tuple[Array, Array]:
