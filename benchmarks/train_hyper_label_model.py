@@ -2,7 +2,7 @@
 
     python benchmarks/train_hyper_label_model.py --out src/steelyard/label_models/hyper_label_model.safetensors
 
-No real data is seen. About a quarter of an hour of one core with the defaults, which are smaller than the paper's 2000 rows, 50 matrices
+No real data is seen. About ten minutes of one core with the defaults, which are smaller than the paper's 2000 rows, 50 matrices
 a step and ten runs.
 """
 
@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reads.add_argument("--out", type=Path, required=True)
     reads.add_argument("--runs", type=int, default=3)
-    reads.add_argument("--steps", type=int, default=4000)
-    reads.add_argument("--patience", type=int, default=1500, help="stop after so many steps without a new lowest mean loss")
+    reads.add_argument("--steps", type=int, default=2500)
+    reads.add_argument("--patience", type=int, default=1000, help="stop after so many steps without a new lowest mean loss")
     reads.add_argument("--batch", type=int, default=8, help="matrices a step")
     reads.add_argument("--labellings", type=int, default=1024, help="labellings drawn for a matrix; about a quarter is consistent")
     reads.add_argument("--rows", type=int, nargs=2, default=(100, 1000))

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from steelyard import Votes, VoteStatistics
 from steelyard.errors import LabelModelError
-from steelyard.label_models import MajorityVote, MeTaL
+from steelyard.label_models import LabelModel, MajorityVote, MeTaL, learn_dependencies
 from steelyard.label_models.pair_frequencies import pair_frequencies
 
 
@@ -115,3 +117,85 @@ def test_class_prior_sources() -> None:
 def test_bad_parameters(bad: dict[str, object]) -> None:
     with warnings.catch_warnings(), pytest.raises(LabelModelError, match="must"):
         MeTaL(**bad).fit(Votes([[0, 1, 0]], classes=["a", "b"]))  # type: ignore[arg-type]
+
+
+def with_copies(votes: Votes, source: int, times: int, noise: float = 0.0, seed: int = 0) -> Votes:
+    """The votes and copies of one source, of which a share is drawn from other rows."""
+    rng = np.random.default_rng(seed)
+    columns = [votes.codes]
+    for _ in range(times):
+        copy = votes.codes[:, source].copy()
+        on = rng.random(len(copy)) < noise
+        copy[on] = rng.permutation(votes.codes[:, source])[on]
+        columns.append(copy[:, None])
+    return Votes(np.hstack(columns), classes=votes.classes, sources=[*votes.sources, *(f"copy_{i}" for i in range(times))])
+
+
+@pytest.mark.parametrize(("k", "abstain"), [(2, "ignore"), (2, "model"), (4, "ignore")])
+def test_copies_leave_the_posterior_alone(k: int, abstain: str) -> None:
+    votes, y, _, _ = planted(3000, 7, k, seed=11, even=True)
+    copied = with_copies(votes, 0, 10)
+    alone = MeTaL(abstain=abstain).fit(votes)  # type: ignore[arg-type]
+    outvoted = MeTaL(abstain=abstain).fit(copied)  # type: ignore[arg-type]
+    declared = MeTaL(abstain=abstain, dependencies=[("source_0", f"copy_{i}") for i in range(10)]).fit(copied)  # type: ignore[arg-type]
+    learned = MeTaL(abstain=abstain, dependencies="learn").fit(copied)  # type: ignore[arg-type]
+    assert len(learned.dependencies_) == 55
+    np.testing.assert_allclose(declared.predict_proba(copied), alone.predict_proba(votes), atol=1e-3)
+    np.testing.assert_allclose(learned.predict_proba(copied), alone.predict_proba(votes), atol=1e-3)
+    np.testing.assert_allclose(declared.confusions_[:7], alone.confusions_, atol=1e-4)
+    np.testing.assert_allclose(declared.class_prior_, alone.class_prior_)
+    assert outvoted.score(copied, y) < alone.score(votes, y) - 0.02
+
+
+def test_near_copies_cost_little() -> None:
+    votes, y, _, _ = planted(6000, 9, 2, seed=12, even=True)
+    copied = with_copies(votes, 0, 10, noise=0.2, seed=1)
+    alone, outvoted, learned = MeTaL().fit(votes), MeTaL().fit(copied), MeTaL(dependencies="learn").fit(copied)
+    assert learned.score(copied, y) > alone.score(votes, y) - 0.01
+    assert learned.score(copied, y) > outvoted.score(copied, y) + 0.05
+
+
+def test_dependent_sources_are_fitted_from_the_others() -> None:
+    """Three of eight sources share their mistakes: their accuracies come out right only if their agreement is left out."""
+    votes, _, prior, confusions = planted(200_000, 8, 2, seed=13, even=True)
+    rng = np.random.default_rng(2)
+    codes = votes.codes.copy()
+    for j in (1, 2):
+        on = rng.random(len(codes)) < 0.6
+        codes[on, j] = codes[on, 0]
+    mixed = Votes(codes, classes=votes.classes)
+    truth = confusions.copy()
+    truth[1:3] = 0.6 * confusions[0] + 0.4 * confusions[1:3]
+    declared = MeTaL(class_prior=prior, dependencies=[(0, 1), (0, 2)]).fit(mixed)
+    assert np.abs(declared.confusions_ - truth).max() < 0.02
+    assert np.abs(MeTaL(class_prior=prior).fit(mixed).confusions_ - truth).max() > 0.05
+
+
+def test_no_dependencies_change_nothing() -> None:
+    votes, *_ = planted(1000, 5, 3, seed=14, even=False)
+    np.testing.assert_array_equal(MeTaL(dependencies=[]).fit(votes).predict_proba(votes), MeTaL().fit(votes).predict_proba(votes))
+
+
+def test_dependencies_survive_clone_and_disk(tmp_path: Path) -> None:
+    votes, *_ = planted(1000, 5, 2, seed=15, even=True)
+    copied = with_copies(votes, 2, 2)
+    model = clone(MeTaL(dependencies=learn_dependencies(copied))).fit(copied)
+    model.save(tmp_path / "model.safetensors")
+    again = LabelModel.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(copied), model.predict_proba(copied))
+    assert again.fit(copied).dependencies_.tolist() == model.dependencies_.tolist() == [[2, 5], [2, 6], [5, 6]]
+
+
+def test_sparse_votes_know_dependencies_too() -> None:
+    votes, *_ = planted(800, 6, 2, seed=16, even=True)
+    model = MeTaL(dependencies=[(0, 1)]).fit(votes)
+    sparse = Votes(votes.csr, classes=votes.classes, sources=votes.sources)
+    np.testing.assert_allclose(model.predict_proba(sparse), model.predict_proba(votes), atol=1e-6)
+
+
+def test_sources_that_are_all_dependent_warn() -> None:
+    votes, *_ = planted(500, 4, 2, seed=17, even=True)
+    with pytest.warns(UserWarning, match="fewer than three independent sources"):
+        MeTaL(dependencies=[(0, 1), (1, 2)]).fit(votes)
+    with pytest.raises(LabelModelError, match="which the votes lack"):
+        MeTaL(dependencies=[("source_0", "nobody")]).fit(votes)

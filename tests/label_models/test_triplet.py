@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ from steelyard.label_models import MajorityVote, TripletModel
 from steelyard.label_models.metal import believed_confusions
 from steelyard.label_models.pair_frequencies import pair_frequencies
 from steelyard.label_models.source_groups import SourceGroups
-from steelyard.label_models.triplet import class_conditional_triplets, symmetric_triplets
-from tests.label_models.test_metal import planted
+from steelyard.label_models.triplet import _weighted_median, class_conditional_triplets, symmetric_triplets
+from tests.label_models.test_metal import planted, with_copies
 
 
 def exact_three(right_on_a: list[float], right_on_b: list[float], prior: list[float]) -> Votes:
@@ -84,3 +86,40 @@ def test_too_few_overlapping_sources_warn_and_vote() -> None:
 def test_unknown_variant() -> None:
     with pytest.raises(LabelModelError, match="variant"):
         TripletModel("other").fit(Votes([[0, 1, 0]], classes=["a", "b"]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("variant", ["class-conditional", "symmetric"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_copies_leave_the_posterior_alone(variant: Literal["class-conditional", "symmetric"], k: int) -> None:
+    votes, y, *_ = planted(3000, 7, k, seed=11, even=True)
+    copied = with_copies(votes, 0, 10)
+    alone, outvoted = TripletModel(variant).fit(votes), TripletModel(variant).fit(copied)
+    declared = TripletModel(variant, dependencies=[(0, 7 + i) for i in range(10)]).fit(copied)
+    learned = TripletModel(variant, dependencies="learn").fit(copied)
+    np.testing.assert_allclose(declared.predict_proba(copied), alone.predict_proba(votes), atol=1e-3)
+    np.testing.assert_allclose(learned.predict_proba(copied), alone.predict_proba(votes), atol=1e-3)
+    assert outvoted.score(copied, y) < alone.score(votes, y) - 0.02
+
+
+def test_triplets_come_from_different_groups() -> None:
+    votes, _, prior, confusions = planted(200_000, 8, 2, seed=13, even=True)
+    rng = np.random.default_rng(2)
+    codes = votes.codes.copy()
+    for j in (1, 2):
+        on = rng.random(len(codes)) < 0.6
+        codes[on, j] = codes[on, 0]
+    truth = confusions.copy()
+    truth[1:3] = 0.6 * confusions[0] + 0.4 * confusions[1:3]
+    mixed = Votes(codes, classes=votes.classes)
+    declared = TripletModel(class_prior=prior, dependencies=[(0, 1), (0, 2)]).fit(mixed)
+    assert np.abs(declared.confusions_ - truth).max() < 0.02
+    assert np.abs(TripletModel(class_prior=prior).fit(mixed).confusions_ - truth).max() > 0.03
+
+
+def test_the_weighted_median_of_copies_is_the_median() -> None:
+    rng = np.random.default_rng(4)
+    for size in (1, 4, 5):
+        values = rng.random(size)
+        repeated = np.repeat(values, 11)
+        assert _weighted_median(values, np.ones(size)) == pytest.approx(np.median(values))
+        assert _weighted_median(repeated, np.full(len(repeated), 1 / 11)) == pytest.approx(np.median(values))
