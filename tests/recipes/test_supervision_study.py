@@ -16,6 +16,7 @@ from steelyard.jobs.supervision_mixtures import SupervisionPool, easier, parse_m
 from steelyard.jobs.supervision_sets import corrupted, describe_set, rank_correlation, sampled, step_judge
 from steelyard.language.tiny_lm import tiny_lm
 from steelyard.recipes.supervision_study import SupervisionStudy, run
+from steelyard.result import Result
 from steelyard.training.policy import Policy
 
 EQUATIONS = QuestionTask(
@@ -171,3 +172,16 @@ def test_refusals() -> None:
         run(SupervisionStudy(teachers=()))
     with pytest.raises(ConfigError, match="mixture 'all' is not understood"):
         run(SupervisionStudy(mixtures=("all",)))
+
+
+def test_the_stored_result_supports_what_is_claimed() -> None:
+    """Flawed hard tasks beat clean easy ones, and at equal outcome error it is the wrong steps that cost."""
+    stored = Result.from_json(Path(__file__).parents[2] / "docs" / "results" / "supervision-study.json")
+    assert len(stored.values("hard:0", "accuracy")) >= 3
+    assert stored.mean("easy:0", "outcome_error_rate") == 0
+    assert stored.compare("hard:90 (mild)", "easy:0", "accuracy").verdict == "better"
+    for rate in (50, 90):
+        mild, severe = f"hard:{rate} (mild)", f"hard:{rate} (severe)"
+        assert stored.mean(mild, "outcome_error_rate") == stored.mean(severe, "outcome_error_rate")
+        assert stored.mean(mild, "step_error_rate") < stored.mean(severe, "step_error_rate")
+        assert stored.compare(mild, severe, "accuracy").low > 0.08

@@ -228,7 +228,9 @@ def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups) -> Array:
             loadings[i] = np.sqrt(_weighted_median(ratios, groups.weights[first] * groups.weights[second]))
     root = np.sqrt(groups.weights)
     leading = np.linalg.eigh(pairs * groups.apart * np.outer(root, root))[1][:, -1]
-    sign = np.where(leading * np.sign(leading @ root or 1.0) < 0, -1.0, 1.0)
+    leading *= np.sign(leading @ root or 1.0)
+    # What the eigenvector hardly touches has no sign of its own, only rounding errors: it is taken to be better than chance.
+    sign = np.where(leading < -1e-6, -1.0, 1.0)
     return sign * loadings
 
 
