@@ -133,7 +133,7 @@ def joint_terms(groups: SourceGroups, mu: Array, prior: Array, together: Array, 
     # Log-likelihood that a row gains by the edge.
     gain = (observed * np.log(np.maximum(observed, 1e-12) / np.maximum(expected, 1e-12))).sum(axis=(1, 2))
     m = len(mu)
-    cost = csr_array((1 / (np.maximum(gain, 0) + 1e-9), (groups.pairs[:, 0], groups.pairs[:, 1])), shape=(m, m))
+    cost = csr_array((np.exp(-gain), (groups.pairs[:, 0], groups.pairs[:, 1])), shape=(m, m))
     tree = np.argwhere(minimum_spanning_tree(cost).toarray() > 0)
     terms = np.empty((len(tree), mu.shape[2], mu.shape[1], mu.shape[1]))
     for term, (i, j) in zip(terms, tree, strict=True):

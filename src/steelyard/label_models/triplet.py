@@ -226,11 +226,11 @@ def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups) -> Array:
         if len(first):
             ratios = size[i, first] * size[i, second] / size[first, second]
             loadings[i] = np.sqrt(_weighted_median(ratios, groups.weights[first] * groups.weights[second]))
-    root = np.sqrt(groups.weights)
-    leading = np.linalg.eigh(pairs * groups.apart * np.outer(root, root))[1][:, -1]
-    leading *= np.sign(leading @ root or 1.0)
-    # What the eigenvector hardly touches has no sign of its own, only rounding errors: it is taken to be better than chance.
-    sign = np.where(leading < -1e-6, -1.0, 1.0)
+    root, linked = np.sqrt(groups.weights), pairs * groups.apart
+    leading = root * np.linalg.eigh(linked * np.outer(root, root))[1][:, -1]
+    # The side on which a source stands of all others together; where that is nothing but rounding errors, it is taken to be good.
+    side = linked @ leading * np.sign(leading.sum() or 1.0)
+    sign = np.where(side < -1e-9, -1.0, 1.0)
     return sign * loadings
 
 
