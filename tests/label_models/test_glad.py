@@ -126,9 +126,11 @@ def test_large_blocks_of_rows_give_what_single_rows_give() -> None:
     np.testing.assert_array_equal(model.predict_proba(votes)[some], model.predict_proba(votes[some]))
 
 
-def test_the_class_prior_is_uniform_unless_known() -> None:
+def test_rows_with_votes_have_a_uniform_prior_unless_it_is_known() -> None:
     votes, y = simulate(500, 5, 2, seed=8, prior=[0.2, 0.8])
-    assert GLAD().fit(votes).class_prior_source_ == "uniform"
+    model = GLAD().fit(votes)
+    assert model.voted_prior_.tolist() == [0.5, 0.5]
+    assert model.predict_proba(np.full((1, votes.n_sources), -1))[0] == pytest.approx(model.class_prior_, abs=1e-6)
     assert GLAD().fit(votes, np.where(np.arange(500) < 100, y, -1)).class_prior_[1] > 0.7
     assert GLAD(class_prior=[0.2, 0.8]).fit(votes).class_prior_.tolist() == [0.2, 0.8]
 

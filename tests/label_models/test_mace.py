@@ -119,9 +119,12 @@ def test_one_who_knows_only_the_parent_is_not_taken_for_a_spammer() -> None:
     assert model.competences_[0] > 0.95
 
 
-def test_the_class_prior_is_uniform_unless_known() -> None:
+def test_rows_with_votes_have_a_uniform_prior_unless_it_is_known() -> None:
     votes, y = simulate(500, 5, 2, seed=8, prior=[0.2, 0.8])
-    assert MACE(restarts=1).fit(votes).class_prior_source_ == "uniform"
+    model = MACE(restarts=1).fit(votes)
+    assert model.voted_prior_.tolist() == [0.5, 0.5]
+    assert model.predict_proba(np.full((1, 5), -1))[0] == pytest.approx(model.class_prior_, abs=1e-6)
+    assert model.class_prior_[1] > 0.6
     assert MACE(restarts=1).fit(votes, np.where(np.arange(500) < 100, y, -1)).class_prior_[1] > 0.7
     assert MACE(restarts=1, class_prior=[0.2, 0.8]).fit(votes).class_prior_.tolist() == [0.2, 0.8]
 

@@ -14,7 +14,13 @@ from scipy.sparse.csgraph import connected_components
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import FLOOR, LabelModel, starting_prior
 from steelyard.label_models.correlated_votes import CorrelatedVotes
-from steelyard.label_models.one_coin import one_coin_confusions, one_coin_tables, one_coin_weights, warn_of_one_sided_sources
+from steelyard.label_models.one_coin import (
+    not_below_chance,
+    one_coin_confusions,
+    one_coin_tables,
+    one_coin_weights,
+    warn_of_one_sided_sources,
+)
 from steelyard.label_models.pattern_em import PatternEM, warn_without_three_votes
 from steelyard.label_models.posterior import log_posterior
 from steelyard.vote_checks import listed
@@ -66,7 +72,8 @@ class DataProgramming(LabelModel):
     Notes
     -----
     Without dependencies this is `DawidSkene(kind="one-coin", abstain="ignore")` with a belief about accuracies and a fixed class prior.
-    Sources that name one class only break its symmetry: those for the same class always agree, however good they are. A warning says so.
+    Sources that name one class only break its symmetry: those for the same class always agree, however good they are. Their accuracy stays
+    at 1 / k or above, unless there are gold labels, and a warning says so.
 
     Examples
     --------
@@ -139,6 +146,7 @@ class DataProgramming(LabelModel):
         right = (expected[:, :, :-1] * statistics.support.T).sum(axis=(1, 2))
         voted, belief = statistics.votes_for.sum(axis=1), self.prior_strength + FLOOR
         accuracies = np.asarray((right + belief * self.prior_accuracy) / (voted + belief))
+        accuracies = np.where(not_below_chance(statistics), np.maximum(accuracies, 1 / statistics.n_classes), accuracies)
         vote_weights, self.accuracy_weights_ = one_coin_weights(self.propensities_, accuracies, statistics.n_classes)
         self.tables_ = one_coin_tables(vote_weights, self.accuracy_weights_, statistics.support)
         self.tables_ += np.log(np.maximum(1 - self.propensities_, FLOOR))[:, None, None]

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import FLOOR, LabelModel, starting_prior
+from steelyard.label_models.one_coin import not_below_chance
 from steelyard.label_models.pattern_em import EM_BLOCK, rule_out_other_classes, warn_without_three_votes
 from steelyard.label_models.posterior import softmax_columns
 from steelyard.row_blocks import in_row_blocks
@@ -42,7 +43,7 @@ class GLAD(LabelModel):
     Parameters
     ----------
     class_prior : (k,) float array, optional
-        Fixed p. Otherwise from gold labels (at least ten per class), else uniform as published.
+        Otherwise from gold labels (at least ten per class), else from how often sources name each class.
     max_iter : int
     tol : float
         Stop when the penalised log-likelihood per row gains less.
@@ -51,12 +52,15 @@ class GLAD(LabelModel):
     ----------
     abilities_ : (m,) float64
         α_j.
+    voted_prior_ : (k,) float64
+        p, the prior of rows with votes: `class_prior_` where it is given or from gold labels, else uniform as published.
     objective_ : (n_iter_,) float64
         Penalised log-likelihood per row before each M-step; never falls.
 
     Notes
     -----
-    Who abstains says nothing; a row without votes keeps the class prior. `confusions_` hold each source's mean chance of being right on the
+    Who abstains says nothing; a row without votes gets the class prior. A source that only ever names one class keeps α_j ≥ 0,
+    unless gold labels tell otherwise. `confusions_` hold each source's mean chance of being right on the
     rows it voted on. A row not seen in fitting gets the difficulty that suits its votes best, given the abilities. Since every row brings
     its own β, abilities keep a bias that only more votes per row remove, not more rows; their order is what to rely on.
 
@@ -81,15 +85,15 @@ class GLAD(LabelModel):
         if self.max_iter < 1:
             raise LabelModelError(f"max_iter must be at least 1, got {self.max_iter}")
         warn_without_three_votes(statistics, "GLAD")
-        prior, source = starting_prior(self.class_prior, statistics)
-        if source == "votes":
-            prior, source = np.full(len(prior), 1 / len(prior)), "uniform"
-        self.class_prior_, self.class_prior_source_ = prior, source
+        self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
+        k = statistics.n_classes
+        prior = self.voted_prior_ = np.full(k, 1 / k) if self.class_prior_source_ == "votes" else self.class_prior_
         patterns, counts = statistics.as_votes(), statistics.counts
         assert counts is not None
         cuts = [slice(start, start + EM_BLOCK) for start in range(0, patterns.n_rows, EM_BLOCK)]
         blocks = [(_Rows(patterns.take(cut), statistics.gold[cut]), counts[cut].astype(np.float64)) for cut in cuts]
         abilities = np.ones(statistics.n_sources)
+        lowest = np.where(not_below_chance(statistics), 0.0, -np.inf)
         objective: list[float] = []
         self.converged_ = False
         while len(objective) < self.max_iter and not self.converged_:
@@ -105,7 +109,7 @@ class GLAD(LabelModel):
             objective.append((log_likelihood + log_density) / statistics.n_rows)
             self.converged_ = len(objective) > 1 and objective[-1] - objective[-2] < self.tol
             if not self.converged_:
-                abilities = abilities + _short_of_overshooting(slope / curvature, steepest)
+                abilities = np.maximum(abilities + _short_of_overshooting(slope / curvature, steepest), lowest)
         self.abilities_ = abilities
         self.n_iter_ = len(objective)
         self.objective_ = np.asarray(objective)
@@ -117,7 +121,9 @@ class GLAD(LabelModel):
         return np.exp(-self._settle(self._checked(votes))[1])
 
     def _posterior(self, votes: Votes) -> NDArray[np.float32]:
-        return self._settle(votes)[0]
+        posterior = self._settle(votes)[0]
+        posterior[~votes.coverage] = self.class_prior_
+        return posterior
 
     def _settle(self, votes: Votes) -> tuple[NDArray[np.float32], Array]:
         """Posterior (n, k) and log β (n,) of rows with abilities held fixed, on the distinct rows of each block."""
@@ -128,7 +134,7 @@ class GLAD(LabelModel):
             part = votes.take(slice(start, stop))
             first, of_row = _distinct(part.codes, len(votes.support))
             rows = _Rows(part.take(first))
-            by_pattern = rows.settle(self.abilities_, self.class_prior_)
+            by_pattern = rows.settle(self.abilities_, self.voted_prior_)
             posterior[start:stop] = by_pattern.T[of_row]
             log_easiness[start:stop] = rows.log_easiness[of_row]
 

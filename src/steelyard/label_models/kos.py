@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import FLOOR, LabelModel, starting_prior
-from steelyard.label_models.one_coin import warn_of_one_sided_sources
+from steelyard.label_models.one_coin import not_below_chance, warn_of_one_sided_sources
 from steelyard.label_models.pattern_em import PatternEM
 from steelyard.label_models.posterior import VoteLookup, log_posterior
 from steelyard.label_models.wawa import votes_given_class
@@ -52,7 +52,7 @@ class KOS(LabelModel):
     so that rows with the same votes are one. The publication starts at y ~ N(1, 1) instead, which would set equal rows apart. A row
     with a gold label sends that, as strongly as if all its sources agreed. Posteriors are ∝ exp(Σ_j A_ij reliability_j); for two classes
     the larger one is on the side of Σ_j A_ij w_j. A source's weight grows with its number of votes: the method is made for
-    sources that vote about equally often.
+    sources that vote about equally often. One that only ever names one class keeps w_j ≥ 0, unless there are gold labels.
 
     Examples
     --------
@@ -75,11 +75,13 @@ class KOS(LabelModel):
         self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
         graph = _Graph(statistics)
         w, b = np.ones((statistics.n_sources, statistics.n_classes)), np.zeros_like(graph.row_degrees)
+        good = not_below_chance(statistics)
         self.converged_ = False
         while self.n_iter_ < self.max_iter and not self.converged_:
             before = w
             b = graph.with_gold(graph.to_rows(w) - (graph.row_degrees - 1) * b, graph.unanimous(w))
             w = graph.to_sources(b) - (graph.source_degrees - 1) * w
+            w[good] = np.maximum(w[good], 0.0)
             length = np.maximum(np.linalg.norm(w, axis=0), FLOOR)
             w, b = w / length, b / length[:, None]
             self.n_iter_ += 1

@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import LabelModel, starting_prior
-from steelyard.label_models.one_coin import one_coin_confusions, one_coin_tables, one_coin_weights, warn_of_one_sided_sources
+from steelyard.label_models.one_coin import (
+    not_below_chance,
+    one_coin_confusions,
+    one_coin_tables,
+    one_coin_weights,
+    warn_of_one_sided_sources,
+)
 from steelyard.label_models.posterior import log_posterior
 from steelyard.vote_statistics import Keep, VoteStatistics
 from steelyard.votes import Votes
@@ -27,7 +33,8 @@ class MMSR(LabelModel):
 
     From |C| ≈ u vᵀ, each v_j in turn becomes the mean of |C_ij| / u_i over the sources i that share rows with j, without the largest of
     those above the present v_j and the smallest below it: half of them, less one, on either side. Then u likewise from v, until the
-    products stand still. Signs follow the leading eigenvector of sign(C), most sources being taken to be better than chance. Rows get the
+    products stand still. Signs follow the leading eigenvector of sign(C), most sources being taken to be better than chance, and
+    every one that only ever names one class. Rows get the
     vote with weights log((k - 1) p_j / (1 - p_j)).
 
     Parameters
@@ -78,7 +85,8 @@ class MMSR(LabelModel):
         agreement = pairwise_agreement(statistics)
         sizes, self.n_iter_, self.converged_ = robust_rank_one(np.abs(agreement), margin, max_iter=self.max_iter, tol=self.tol)
         leading = np.linalg.eigh(np.sign(np.nan_to_num(agreement)))[1][:, -1]
-        skills = np.where(leading * np.sign(leading.sum() or 1.0) < 0, -sizes, sizes)[: statistics.n_sources]
+        below = (leading * np.sign(leading.sum() or 1.0) < 0)[: statistics.n_sources] & ~not_below_chance(statistics)
+        skills = np.where(below, -1, 1) * sizes[: statistics.n_sources]
         self.skills_ = np.clip(skills, margin - 1 / max(k - 1, 1), 1 - margin)
         accuracies = (self.skills_ * (k - 1) + 1) / k
         propensities = statistics.votes_for.sum(axis=1) / statistics.n_rows

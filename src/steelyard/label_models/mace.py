@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import FLOOR, LabelModel, starting_prior
 from steelyard.label_models.pattern_em import PatternEM, warn_without_three_votes
+from steelyard.label_models.posterior import log_posterior
 from steelyard.label_models.variational import divergence, expected_log, mean
 from steelyard.vote_statistics import VoteStatistics
+from steelyard.votes import Votes
 
 Array = NDArray[np.float64]
 
@@ -48,7 +50,7 @@ class MACE(LabelModel):
     spam_prior : float
         Dirichlet parameter of every symbol in ξ_j.
     class_prior : (k,) float array, optional
-        Otherwise from gold labels (at least ten per class), else uniform as published.
+        Otherwise from gold labels (at least ten per class), else from how often sources name each class.
     restarts : int
         Random starts; the one that ends with the highest objective is kept.
     max_iter : int
@@ -63,6 +65,8 @@ class MACE(LabelModel):
         t_j.
     spam_distributions_ : (m, S) float64
         ξ_j; rows sum to 1.
+    voted_prior_ : (k,) float64
+        Prior of rows with votes: `class_prior_` where it is given or from gold labels, else uniform as published.
     objective_ : (n_iter_,) float64
         Per row, of the best start: lower bound on the log marginal likelihood ("vb"), or log-likelihood with the smoothing counted as
         a prior ("em"); never falls.
@@ -70,8 +74,8 @@ class MACE(LabelModel):
     Notes
     -----
     Who abstains says nothing. Rules that each name a single class look like spammers here: this is a model of crowds. A row without votes
-    keeps the class prior, and where that is uniform its label is drawn evenly: give `class_prior` if you know better. A source that knows
-    the class and may name it in several ways (by a parent too) uses these as often as it does overall.
+    gets the class prior. A source that knows the class and may name it in several ways (by a parent too) uses these as often as it does
+    overall.
 
     Examples
     --------
@@ -107,10 +111,8 @@ class MACE(LabelModel):
         self._check_parameters()
         warn_without_three_votes(statistics, "MACE")
         n, k = statistics.n_rows, statistics.n_classes
-        prior, source = starting_prior(self.class_prior, statistics)
-        if source == "votes":
-            prior, source = np.full(k, 1 / k), "uniform"
-        self.class_prior_, self.class_prior_source_ = prior, source
+        self.class_prior_, self.class_prior_source_ = starting_prior(self.class_prior, statistics)
+        prior = self.voted_prior_ = np.full(k, 1 / k) if self.class_prior_source_ == "votes" else self.class_prior_
         em = PatternEM(statistics, prior)
         known = _said_when_known(statistics)
         rng = np.random.default_rng(self.seed)
@@ -123,6 +125,11 @@ class MACE(LabelModel):
         silence = np.broadcast_to(1 - rate, (*known.shape[:2], 1))
         self.confusions_ = np.concatenate([rate * _spoken(habits, known), silence], axis=2)
         self.log_likelihood_ = em.expect(np.log(np.maximum(self.confusions_, FLOOR)), np.log(np.maximum(prior, FLOOR)))[0] / n
+
+    def _posterior(self, votes: Votes) -> NDArray[np.float32]:
+        posterior = log_posterior(votes, np.log(np.maximum(self.confusions_, FLOOR)), np.log(np.maximum(self.voted_prior_, FLOOR)))
+        posterior[~votes.coverage] = self.class_prior_
+        return posterior
 
     def _check_parameters(self) -> None:
         if self.method not in ("vb", "em"):

@@ -50,6 +50,16 @@ def one_coin_confusions(propensities: Array, accuracies: Array, support: NDArray
     return confusions
 
 
+def not_below_chance(statistics: VoteStatistics) -> NDArray[np.bool_]:
+    """(m,) sources that only ever name one class, without gold labels to judge them by.
+
+    Worse than chance they would speak for the other classes on every vote: all votes of the table could then be explained by one class
+    that every row has. Models whose likelihood allows this keep the accuracy of such sources at or above chance.
+    """
+    named = (statistics.votes_for @ statistics.support > 0).sum(axis=1)
+    return np.asarray((named == 1) & (statistics.n_classes > 1) & (not statistics.gold_counts.any()))
+
+
 def warn_of_one_sided_sources(statistics: VoteStatistics, name: str) -> None:
     """Say so where most sources name a single class: how often two of these agree tells which class they name, not how good they are."""
     n_named = (statistics.votes_for @ statistics.support > 0).sum(axis=1)
