@@ -204,9 +204,10 @@ class LabelModel(BaseEstimator):
         except SafetensorError as error:
             raise DataError(f"file '{path}' is not a readable label model ({error}); it may be truncated: save it again") from None
         header = json.loads(metadata.get("steelyard", "{}"))
-        if header.get("model") not in label_models.__all__:
+        kind = getattr(label_models, header["model"]) if header.get("model") in label_models.__all__ else None
+        if not (isinstance(kind, type) and issubclass(kind, LabelModel)):
             raise DataError(f"file '{path}' does not hold a label model; write one with `LabelModel.save`")
-        model: LabelModel = getattr(label_models, header["model"])(**header["parameters"])
+        model = kind(**header["parameters"])
         for name, value in header["fitted"].items():
             setattr(model, name, tuple(value) if isinstance(value, list) else value)
         for name, value in arrays.items():
