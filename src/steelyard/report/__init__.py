@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "DARK": "palette",
     "LIGHT": "palette",
+    "board_table": "board",
     "calibration_plot": "plots",
     "confusion_plot": "plots",
+    "curve_plot": "curves",
     "gap_bar": "beam",
     "gap_text": "terminal",
     "print_result": "terminal",
+    "profile_plot": "board",
     "render_report": "html",
     "result_table": "terminal",
     "risk_coverage_plot": "plots",
@@ -24,11 +27,14 @@ _HOMES = {
 __all__ = [
     "DARK",
     "LIGHT",
+    "board_table",
     "calibration_plot",
     "confusion_plot",
+    "curve_plot",
     "gap_bar",
     "gap_text",
     "print_result",
+    "profile_plot",
     "render_report",
     "result_table",
     "risk_coverage_plot",
@@ -39,6 +45,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from steelyard.report.beam import gap_bar
+    from steelyard.report.board import board_table, profile_plot
+    from steelyard.report.curves import curve_plot
     from steelyard.report.html import render_report, write_report
     from steelyard.report.palette import DARK, LIGHT
     from steelyard.report.plots import calibration_plot, confusion_plot, risk_coverage_plot, sweep_plot

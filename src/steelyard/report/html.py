@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from steelyard.report.beam import gap_bar
+from steelyard.report.board import board_table, profile_plot
 from steelyard.report.content import basis, comparisons, finite, gap_of, headline, number, p_value, percent, span
 from steelyard.report.palette import DARK, LIGHT
 from steelyard.report.plots import SMALL_CONFUSION, calibration_plot, confusion_plot, risk_coverage_plot
@@ -62,13 +63,14 @@ def render_report(result: Result) -> str:
     False
     """
     artifacts = plain(result.artifacts)
-    gap = gap_of(result)
+    gap, board = gap_of(result), artifacts.get("leaderboard")
     calibration, risk, confusion = (artifacts.get(name) for name in ("calibration", "risk_coverage", "confusion"))
     return _template().render(
         name=result.name,
         light=LIGHT,
         dark=DARK,
         gap=gap and _gap(gap),
+        board=board and {"svg": _inline(profile_plot(board)), "rows": board_table(board)},
         metrics=_metrics(result),
         comparisons=comparisons(result),
         agreement=artifacts.get("agreement"),

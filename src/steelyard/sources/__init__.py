@@ -11,17 +11,23 @@ _HOMES = {
     "ApplyAll": "transformations",
     "ApplyOne": "transformations",
     "Faults": "base",
+    "Goggles": "goggles",
+    "InteractiveWS": "interactive",
     "LocalCausalLM": "local_lm",
     "MeanFieldPolicy": "transformations",
     "OpenAICompatible": "prompt_backends",
     "PromptEnsemble": "zero_shot",
     "RandomPolicy": "transformations",
     "RowSource": "base",
+    "Rules": "rules",
+    "Snuba": "snuba",
     "Source": "base",
     "SourceVotes": "base",
     "Span": "spans",
+    "agreement": "verifiers",
     "apply": "apply",
     "apply_batches": "apply",
+    "ask_on_terminal": "interactive",
     "augment": "transformations",
     "bio_tags": "spans",
     "centroid": "centroids",
@@ -42,6 +48,7 @@ _HOMES = {
     "slicing_function": "slices",
     "span_source": "spans",
     "transformation_function": "transformations",
+    "verifier": "verifiers",
     "votes_from_docs": "docbin",
     "zero_shot": "zero_shot",
 }
@@ -50,17 +57,23 @@ __all__ = [
     "ApplyAll",
     "ApplyOne",
     "Faults",
+    "Goggles",
+    "InteractiveWS",
     "LocalCausalLM",
     "MeanFieldPolicy",
     "OpenAICompatible",
     "PromptEnsemble",
     "RandomPolicy",
     "RowSource",
+    "Rules",
+    "Snuba",
     "Source",
     "SourceVotes",
     "Span",
+    "agreement",
     "apply",
     "apply_batches",
+    "ask_on_terminal",
     "augment",
     "bio_tags",
     "centroid",
@@ -81,6 +94,7 @@ __all__ = [
     "slicing_function",
     "span_source",
     "transformation_function",
+    "verifier",
     "votes_from_docs",
     "zero_shot",
 ]
@@ -94,11 +108,15 @@ if TYPE_CHECKING:
     from steelyard.sources.expressions import expr, keywords, regex
     from steelyard.sources.functions import labeling_function, preprocessor
     from steelyard.sources.gazetteers import gazetteer
+    from steelyard.sources.goggles import Goggles
+    from steelyard.sources.interactive import InteractiveWS, ask_on_terminal
     from steelyard.sources.local_lm import LocalCausalLM
     from steelyard.sources.models import model
     from steelyard.sources.prompt_backends import OpenAICompatible
     from steelyard.sources.prompts import prompt
+    from steelyard.sources.rules import Rules
     from steelyard.sources.slices import slice_metrics, slicing_function
+    from steelyard.sources.snuba import Snuba
     from steelyard.sources.spans import Span, bio_tags, decode_bio, document_consistency, encode_bio, span_source
     from steelyard.sources.transformations import (
         ApplyAll,
@@ -108,6 +126,7 @@ if TYPE_CHECKING:
         augment,
         transformation_function,
     )
+    from steelyard.sources.verifiers import agreement, verifier
     from steelyard.sources.zero_shot import PromptEnsemble, zero_shot
 
 
