@@ -132,13 +132,26 @@ def _probabilities(
             )
         return weak[rows].astype(np.float32)
     if hasattr(weak, "fit"):
-        return _trained(weak, inputs, known, classes, seed).predict_proba(take_rows(inputs, rows))
+        return trained_supervisor(weak, inputs, known, classes, seed).predict_proba(take_rows(inputs, rows))
     if hasattr(weak, "predict_proba"):
         return _aligned(weak, weak.predict_proba(take_rows(inputs, rows)), classes)
     raise ConfigError(f"a weak supervisor cannot be a {type(weak).__name__}; give a student, a classifier, sources, votes or probabilities")
 
 
-def _trained(weak: Any, inputs: Any, known: NDArray[np.int64], classes: Sequence[str], seed: int) -> Student:
+def trained_supervisor(weak: Any, inputs: Any, known: NDArray[np.int64], classes: Sequence[str], seed: int) -> Student:
+    """A student or scikit-learn classifier fitted on the rows with gold: `known` (n,) holds classes, -1 elsewhere.
+
+    Raises
+    ------
+    TrainingError
+        No row has gold, or only one class occurs.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyClassifier
+    >>> trained_supervisor(DummyClassifier(), np.zeros((3, 1)), np.array([0, 1, -1]), ["no", "yes"], 0).predict(np.zeros((1, 1)))
+    array([0])
+    """
     from steelyard.training.sklearn_student import SklearnStudent
 
     model: Student = seeded(weak if isinstance(weak, Student) else SklearnStudent(weak), seed)
