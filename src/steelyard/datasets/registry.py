@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from steelyard.datasets import bundled, crowds, docstrings, texts, weak_supervision
+from steelyard.datasets import bundled, crowds, docstrings, images, judges, texts, weak_supervision
 from steelyard.datasets.dataset import Dataset
 from steelyard.datasets.resolve import DataFile
 from steelyard.errors import DataError
@@ -286,6 +286,19 @@ CARDS: tuple[Card, ...] = (
         ),
     ),
     Card(
+        "judgebench_verdicts",
+        "620 pairs of responses, one right and one wrong, with the verdicts of 7 judges in both orders",
+        "unknown",
+        "Tan et al. 2024, JudgeBench: A Benchmark for Evaluating LLM-based Judges",
+        judges.read_verdicts,
+        _files(
+            "judgebench_verdicts",
+            pairs="bf6f4b4a656afd1a4b97b08c1450fbd0b95b3cfb1cab0013f29993bc81e6626f",
+            verdicts="f85d0e0e05a73e802de66f749c2e99efbb18482faa7c7aa1a6691db14aac7ca6",
+        ),
+        aliases={"judgebench": "judgebench_verdicts"},
+    ),
+    Card(
         "agnews",
         "news descriptions in 4 topics, 17,601 rows",
         "non-commercial research use",
@@ -339,5 +352,23 @@ CARDS: tuple[Card, ...] = (
         "Larson et al. 2019, An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction",
         texts.read_clinc150,
         _files("clinc150", data="62156dab15b9864de1f1bd04104bceb5a0fe856314b4b73842dd2b91981622a1"),
+    ),
+    Card(
+        "mnist_test_10k",
+        "handwritten digits, 28 × 28 pixels, the 10,000 of the official test part",
+        "not stated with the files; commonly given as CC BY-SA 3.0",
+        "LeCun, Bottou, Bengio, Haffner 1998, Gradient-based Learning Applied to Document Recognition",
+        images.read_mnist,
+        (DataFile("mnist_test_10k/mnist_test_10k.npz", "af5595f05f0cc260498196e07655cfa443d2d96874d5ba0dcfeaea06defbda81"),),
+        aliases={"mnist": "mnist_test_10k"},
+    ),
+    Card(
+        "cifar10_small",
+        "photographs of ten kinds of objects, 32 × 32 pixels, 15,000 of 60,000, from JPEG copies",
+        "unknown (published without a licence)",
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        images.read_cifar10,
+        _files("cifar10_small", cifar10="f0c444114e646329f4b4020e411b901c678e0e1cd8d208794823b9d966454e02"),
+        aliases={"cifar10": "cifar10_small"},
     ),
 )

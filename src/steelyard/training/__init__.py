@@ -18,12 +18,22 @@ if TYPE_CHECKING:
     from steelyard.training.generative_start import GenerativeStart
     from steelyard.training.head import HeadStudent
     from steelyard.training.logistic import soft_logistic_regression
-    from steelyard.training.objectives import ConfidenceLoss, Objective, ProductLoss, SoftCrossEntropy, soft_cross_entropy
+    from steelyard.training.objectives import (
+        ConfidenceLoss,
+        DistillMix,
+        Objective,
+        ProductLoss,
+        SoftCrossEntropy,
+        TokenWeighted,
+        soft_cross_entropy,
+    )
     from steelyard.training.policy import Policy
+    from steelyard.training.pretraining import CausalPretrainer
     from steelyard.training.probe import ProbeStudent
     from steelyard.training.probe_after import ProbeAfter
     from steelyard.training.reward import RewardStudent
     from steelyard.training.selection import select_confident
+    from steelyard.training.selection.loss_reweighting import LossReweighter, ReweightedLoss
     from steelyard.training.sklearn_student import SklearnStudent
     from steelyard.training.student import StudentTrainer
     from steelyard.training.token_student import TokenStudent
@@ -31,21 +41,26 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerPolicy",
     "BootstrapChain",
+    "CausalPretrainer",
     "CausalStudent",
     "ConfidenceLoss",
+    "DistillMix",
     "GenerativeStart",
     "HeadStudent",
+    "LossReweighter",
     "Objective",
     "Policy",
     "ProbeAfter",
     "ProbeStudent",
     "ProductLoss",
     "RewardStudent",
+    "ReweightedLoss",
     "SklearnStudent",
     "SoftCrossEntropy",
     "Student",
     "StudentTrainer",
     "TokenStudent",
+    "TokenWeighted",
     "load_student",
     "select_confident",
     "soft_cross_entropy",
@@ -55,20 +70,25 @@ __all__ = [
 _HOME = {
     "AnswerPolicy": "answer_policy",
     "BootstrapChain": "bootstrap",
+    "CausalPretrainer": "pretraining",
     "CausalStudent": "causal_student",
     "ConfidenceLoss": "objectives",
+    "DistillMix": "objectives",
     "GenerativeStart": "generative_start",
     "HeadStudent": "head",
+    "LossReweighter": "selection.loss_reweighting",
     "Objective": "objectives",
     "Policy": "policy",
     "ProbeAfter": "probe_after",
     "ProbeStudent": "probe",
     "ProductLoss": "objectives",
+    "ReweightedLoss": "selection.loss_reweighting",
     "RewardStudent": "reward",
     "SklearnStudent": "sklearn_student",
     "SoftCrossEntropy": "objectives",
     "Student": "base",
     "StudentTrainer": "student",
+    "TokenWeighted": "objectives",
     "TokenStudent": "token_student",
     "load_student": "base",
     "select_confident": "selection",

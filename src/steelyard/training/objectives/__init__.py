@@ -5,6 +5,7 @@ from steelyard.training.objectives.distill_mix import DistillMix
 from steelyard.training.objectives.distillation import Distillation, distillation
 from steelyard.training.objectives.objective import Objective
 from steelyard.training.objectives.pairwise import PairwiseBCE
+from steelyard.training.objectives.pareto import ParetoLoss
 from steelyard.training.objectives.product import ProductLoss
 from steelyard.training.objectives.soft_cross_entropy import SoftCrossEntropy, soft_cross_entropy
 from steelyard.training.objectives.token_weighted import TokenWeighted, token_weighted_loss
@@ -15,6 +16,7 @@ __all__ = [
     "Distillation",
     "Objective",
     "PairwiseBCE",
+    "ParetoLoss",
     "ProductLoss",
     "SoftCrossEntropy",
     "TokenWeighted",

@@ -1,0 +1,1 @@
+"""What the stations do not know about queries, entities and documents: how things are named, found and linked."""
