@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from steelyard.errors import DataError
-from steelyard.evaluation import TemperatureScaling, expected_calibration_error, log_loss, reliability_curve, risk_coverage
+from steelyard.evaluation import (
+    TemperatureScaling,
+    expected_calibration_error,
+    log_loss,
+    reliability_curve,
+    risk_coverage,
+    risk_scores,
+)
 
 
 def binary(confidence: list[float]) -> np.ndarray:
@@ -99,3 +106,55 @@ def test_mistakes_are_named():
         expected_calibration_error([0], [[3.0, -2.0]])
     with pytest.raises(DataError, match="binning"):
         reliability_curve([0], [[1.0, 0.0]], binning="equal")
+
+
+def test_risks_that_are_true_probabilities_score_well_and_shrunken_ones_keep_rank_but_lose_calibration():
+    rng = np.random.default_rng(4)
+    risk = rng.random(20_000)
+    wrong = rng.random(20_000) < risk
+    honest, shrunken = risk_scores(risk, wrong), risk_scores(0.2 * risk, wrong)
+    assert honest.ece < 0.02
+    assert honest.r2 > 0.98
+    assert shrunken.auroc == honest.auroc
+    assert shrunken.r2 == pytest.approx(honest.r2)  # a linear relation all the same
+    assert shrunken.ece == pytest.approx(0.4, abs=0.02)
+
+
+def test_risk_scores_equal_slow_definitions():
+    rng = np.random.default_rng(5)
+    risk = rng.random(900).round(2)
+    wrong = rng.random(900) < risk**2
+    scores = risk_scores(risk, wrong)
+    pairs = [(a > b) + 0.5 * (a == b) for a in risk[wrong] for b in risk[~wrong]]
+    assert scores.auroc == pytest.approx(np.mean(pairs))
+    ece = sum(
+        abs(risk[bin_].mean() - wrong[bin_].mean()) * bin_.mean()
+        for b in range(10)
+        if (bin_ := np.clip(np.ceil(risk * 10).astype(int) - 1, 0, 9) == b).any()
+    )
+    assert scores.ece == pytest.approx(ece)
+    assert scores.coverage.risk[-1] == pytest.approx(wrong.mean())
+    alike = [wrong[risk == value].mean() for value in risk]  # equal risks share their errors
+    order = np.argsort(risk, kind="stable")
+    x, y = (np.array(values)[order].reshape(30, 30).mean(axis=1) for values in (risk, alike))
+    assert scores.r2 == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def test_answers_without_a_risk_are_left_out_and_the_order_of_rows_does_not_matter():
+    rng = np.random.default_rng(6)
+    risk = rng.random(300).round(1)
+    wrong = rng.random(300) < risk
+    order = rng.permutation(300)
+    a, b = risk_scores(risk, wrong), risk_scores(np.append(risk[order], np.nan), np.append(wrong[order], True))
+    assert (a.ece, a.r2, a.auroc) == pytest.approx((b.ece, b.r2, b.auroc))
+
+
+def test_one_risk_for_all_has_no_rank_and_mistakes_are_named():
+    flat = risk_scores([0.5] * 40, [True, False] * 20)
+    assert flat.ece == pytest.approx(0)
+    assert np.isnan(flat.r2)
+    assert np.isnan(risk_scores([0.1, 0.2], [False, False]).auroc)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        risk_scores([1.5], [True])
+    with pytest.raises(DataError, match="one list of n answers"):
+        risk_scores([0.5, 0.5], [True])

@@ -6,6 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "accuracy_by_difficulty": "answer_selection",
+    "cost_curve": "answer_selection",
+    "generation_verification_gap": "answer_selection",
+    "pass_at_k": "answer_selection",
+    "selection_accuracy": "answer_selection",
     "Agreement": "gap",
     "DeceptionReport": "deception",
     "ErrorSplit": "deception",
@@ -24,9 +29,11 @@ _HOMES = {
     "bio_scores": "sequences",
     "bootstrap_interval": "statistics",
     "brier": "classification",
+    "class_recall": "leaderboard",
     "conflict_matrix": "diagnostics",
     "conflict_tax": "deception",
     "confusion_matrix": "classification",
+    "coverage_scores": "leaderboard",
     "deception_report": "deception",
     "disagreement": "diagnostics",
     "expected_calibration_error": "calibration",
@@ -44,8 +51,12 @@ _HOMES = {
     "paired_difference": "statistics",
     "paired_t": "statistics",
     "performance_gap_recovered": "gap",
+    "performance_profile": "leaderboard",
+    "rank_strategies": "leaderboard",
     "reliability_curve": "calibration",
     "risk_coverage": "calibration",
+    "risk_scores": "calibration",
+    "RiskScores": "calibration",
     "sign_flip": "statistics",
     "span_scores": "sequences",
     "spans_from_bio": "sequences",
@@ -64,19 +75,24 @@ __all__ = [
     "KnowledgeRegions",
     "ReliabilityCurve",
     "RiskCoverage",
+    "RiskScores",
     "SpanScores",
     "TemperatureScaling",
     "UndefinedGap",
     "accuracy",
+    "accuracy_by_difficulty",
     "accuracy_table",
     "agreement_by_supervisor_correctness",
     "balanced_accuracy",
     "bio_scores",
     "bootstrap_interval",
     "brier",
+    "class_recall",
     "conflict_matrix",
     "conflict_tax",
     "confusion_matrix",
+    "cost_curve",
+    "coverage_scores",
     "deception_report",
     "disagreement",
     "expected_calibration_error",
@@ -85,6 +101,7 @@ __all__ = [
     "f1_weighted",
     "gap_over_rows",
     "gap_over_seeds",
+    "generation_verification_gap",
     "knowledge_regions",
     "log_loss",
     "matthews",
@@ -93,9 +110,14 @@ __all__ = [
     "overlap_matrix",
     "paired_difference",
     "paired_t",
+    "pass_at_k",
     "performance_gap_recovered",
+    "performance_profile",
+    "rank_strategies",
     "reliability_curve",
     "risk_coverage",
+    "risk_scores",
+    "selection_accuracy",
     "sign_flip",
     "span_scores",
     "spans_from_bio",
@@ -106,13 +128,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from steelyard.evaluation.answer_selection import (
+        accuracy_by_difficulty,
+        cost_curve,
+        generation_verification_gap,
+        pass_at_k,
+        selection_accuracy,
+    )
     from steelyard.evaluation.calibration import (
         ReliabilityCurve,
         RiskCoverage,
+        RiskScores,
         TemperatureScaling,
         expected_calibration_error,
         reliability_curve,
         risk_coverage,
+        risk_scores,
     )
     from steelyard.evaluation.classification import (
         accuracy,
@@ -144,6 +175,7 @@ if TYPE_CHECKING:
         gap_over_seeds,
         performance_gap_recovered,
     )
+    from steelyard.evaluation.leaderboard import class_recall, coverage_scores, performance_profile, rank_strategies
     from steelyard.evaluation.sequences import SpanScores, bio_scores, span_scores, spans_from_bio, word_error_rate
     from steelyard.evaluation.statistics import (
         Interval,

@@ -5,6 +5,7 @@ Guo et al., 2017, "On Calibration of Modern Neural Networks"; Geifman & El-Yaniv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,24 +61,7 @@ def reliability_curve(y: ArrayLike, p: ArrayLike, *, n_bins: int = 15, binning: 
     >>> curve.confidence.tolist(), curve.accuracy.tolist(), curve.expected_calibration_error
     ([0.75], [0.75], 0.0)
     """
-    confidence, correct = _confidence_and_correctness(y, p)
-    if n_bins < 1:
-        raise DataError(f"n_bins must be at least 1, not {n_bins}")
-    if binning == "width":
-        # A bin is open to the left, as in Guo et al.: confidence 0.2 of five bins lies in (0, 0.2].
-        which = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    elif binning == "mass":
-        # Ranks by value, so that rows of equal confidence are never torn apart.
-        which = np.searchsorted(np.sort(confidence), confidence, side="left") * n_bins // len(confidence)
-    else:
-        raise DataError(f"binning must be 'width' or 'mass', not '{binning}'")
-    count = np.bincount(which, minlength=n_bins)
-    filled = count > 0
-    count = count[filled]
-    mean_confidence = np.bincount(which, confidence, n_bins)[filled] / count
-    hits = np.minimum(np.bincount(which, correct, n_bins)[filled], count)
-    low, high = wilson_interval(hits, count)
-    return ReliabilityCurve(mean_confidence, hits / count, count, low, high)
+    return _reliability(*_confidence_and_correctness(y, p), n_bins, binning)
 
 
 def expected_calibration_error(y: ArrayLike, p: ArrayLike, *, n_bins: int = 15, binning: Binning = "width") -> float:
@@ -118,12 +102,70 @@ def risk_coverage(y: ArrayLike, p: ArrayLike) -> RiskCoverage:
     >>> curve.risk.round(3).tolist(), round(curve.area, 3)
     ([0.0, 0.0, 0.333], 0.111)
     """
-    confidence, correct = _confidence_and_correctness(y, p)
-    _, group, size = np.unique(-confidence, return_inverse=True, return_counts=True)
-    mean_error = np.bincount(group, 1 - correct) / size
-    n = len(correct)
-    risk = np.repeat(mean_error, size).cumsum() / np.arange(1, n + 1)
-    return RiskCoverage(np.arange(1, n + 1) / n, risk, float(risk.mean()))
+    return _risk_coverage(*_confidence_and_correctness(y, p))
+
+
+@dataclass(frozen=True)
+class RiskScores:
+    """How well a risk per answer foretells which answers are wrong.
+
+    Attributes
+    ----------
+    ece : float
+        Mean over answers of |share of wrong answers − mean risk| of their bin: 0 is best.
+    r2 : float
+        Squared correlation of mean risk and share of wrong answers over groups of √n answers alike in risk; NaN where all groups are
+        alike. It forgives a risk that is off by a constant or a factor, `ece` does not.
+    auroc : float
+        Chance that a wrong answer has a higher risk than a right one, ties counted half; NaN without wrong or without right answers.
+    coverage : RiskCoverage
+        Error rate of the least risky answers.
+    reliability : ReliabilityCurve
+        Its ``confidence`` is the mean risk of a bin, its ``accuracy`` the share of wrong answers.
+    """
+
+    ece: float
+    r2: float
+    auroc: float
+    coverage: RiskCoverage
+    reliability: ReliabilityCurve
+
+
+def risk_scores(risk: ArrayLike, wrong: ArrayLike, *, n_bins: int = 10, binning: Binning = "width") -> RiskScores:
+    """Compare an estimated probability of being wrong with what was wrong, whoever gave the answers and whoever the risk.
+
+    Zhao, Wei, Preston, Poon 2023, "Pareto Optimal Learning for Estimating Large Language Model Errors".
+
+    Parameters
+    ----------
+    risk : (n,) float
+        In [0, 1]; NaN = no answer, left out.
+    wrong : (n,) bool
+        Whether the answer is wrong.
+    n_bins, binning
+        As in `reliability_curve`.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, nothing is left, or a risk is outside [0, 1].
+
+    Examples
+    --------
+    >>> scores = risk_scores([0.25, 0.25, 0.25, 0.25], [True, False, False, False])
+    >>> scores.ece, scores.auroc
+    (0.0, 0.5)
+    """
+    given, failed = np.asarray(risk, dtype=np.float64), np.asarray(wrong, dtype=bool)
+    if given.shape != failed.shape or given.ndim != 1:
+        raise DataError(f"risk of shape {given.shape} and wrong of shape {failed.shape} must be one list of n answers each")
+    kept = ~np.isnan(given)
+    given, errors = given[kept], failed[kept].astype(np.float64)
+    if not given.size or given.min() < 0 or given.max() > 1 + 1e-6:
+        raise DataError("risk must hold probabilities of being wrong, between 0 and 1, for one answer at least")
+    reliability = _reliability(np.minimum(given, 1.0), errors, n_bins, binning)
+    coverage = _risk_coverage(1 - given, 1 - errors)
+    return RiskScores(reliability.expected_calibration_error, _group_r2(given, errors), _auroc(given, errors), coverage, reliability)
 
 
 class TemperatureScaling:
@@ -169,6 +211,54 @@ class TemperatureScaling:
         if not hasattr(self, "temperature_"):
             raise DataError("temperature scaling is not fitted; call fit(probabilities, y) first")
         return _softmax(_log(p) / self.temperature_)
+
+
+def _reliability(confidence: Floats, correct: Floats, n_bins: int, binning: Binning) -> ReliabilityCurve:
+    if n_bins < 1:
+        raise DataError(f"n_bins must be at least 1, not {n_bins}")
+    if binning == "width":
+        # A bin is open to the left, as in Guo et al.: confidence 0.2 of five bins lies in (0, 0.2].
+        which = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    elif binning == "mass":
+        # Ranks by value, so that rows of equal confidence are never torn apart.
+        which = np.searchsorted(np.sort(confidence), confidence, side="left") * n_bins // len(confidence)
+    else:
+        raise DataError(f"binning must be 'width' or 'mass', not '{binning}'")
+    count = np.bincount(which, minlength=n_bins)
+    filled = count > 0
+    count = count[filled]
+    mean_confidence = np.bincount(which, confidence, n_bins)[filled] / count
+    hits = np.minimum(np.bincount(which, correct, n_bins)[filled], count)
+    low, high = wilson_interval(hits, count)
+    return ReliabilityCurve(mean_confidence, hits / count, count, low, high)
+
+
+def _risk_coverage(confidence: Floats, correct: Floats) -> RiskCoverage:
+    _, group, size = np.unique(-confidence, return_inverse=True, return_counts=True)
+    mean_error = np.bincount(group, 1 - correct) / size
+    n = len(correct)
+    risk = np.repeat(mean_error, size).cumsum() / np.arange(1, n + 1)
+    return RiskCoverage(np.arange(1, n + 1) / n, risk, float(risk.mean()))
+
+
+def _group_r2(risk: Floats, errors: Floats) -> float:
+    order = np.argsort(risk, kind="stable")
+    # Answers of equal risk share their errors, so that the order of the rows does not matter.
+    _, tied, size = np.unique(risk, return_inverse=True, return_counts=True)
+    shared = (np.bincount(tied, errors) / size)[tied]
+    groups = np.array_split(order, max(1, len(order) // max(1, math.isqrt(len(order)))))
+    x, y = (np.array([values[group].mean() for group in groups]) for values in (risk, shared))
+    if np.ptp(x) < 1e-12 or np.ptp(y) < 1e-12:
+        return math.nan
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _auroc(risk: Floats, errors: Floats) -> float:
+    from scipy.stats import rankdata
+
+    wrong = errors.sum()
+    right = len(errors) - wrong
+    return float((rankdata(risk) @ errors - wrong * (wrong + 1) / 2) / (wrong * right)) if wrong and right else math.nan
 
 
 def _confidence_and_correctness(y: ArrayLike, p: ArrayLike) -> tuple[Floats, Floats]:

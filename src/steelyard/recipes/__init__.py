@@ -12,11 +12,22 @@ from steelyard.result import Result
 
 # Name -> module and the name of its options; a module is imported when its recipe is asked for.
 _HOMES = {
+    "pareto": ("steelyard.recipes.pareto", "Pareto"),
+    "debate": ("steelyard.recipes.debate", "Debate"),
+    "autows-bench": ("steelyard.recipes.autows_bench", "AutoWSBench"),
+    "loki": ("steelyard.recipes.loki", "Loki"),
+    "robust-active-distillation": ("steelyard.recipes.robust_active_distillation", "RobustActiveDistillation"),
+    "annotation-tasks": ("steelyard.recipes.annotation_tasks", "AnnotationTasks"),
     "audit-deception": ("steelyard.recipes.audit_deception", "AuditDeception"),
+    "salt": ("steelyard.recipes.salt", "Salt"),
+    "loss-reweighting": ("steelyard.recipes.loss_reweighting", "LossReweighting"),
     "supervision-study": ("steelyard.recipes.supervision_study", "SupervisionStudy"),
     "trace-distill": ("steelyard.recipes.trace_distill", "TraceDistill"),
+    "queaco": ("steelyard.recipes.queaco", "Queaco"),
     "self-reinforce": ("steelyard.recipes.self_reinforce", "SelfReinforce"),
+    "textron": ("steelyard.recipes.textron", "Textron"),
     "weak-supervision": ("steelyard.recipes.weak_supervision", "WeakSupervision"),
+    "weaver": ("steelyard.recipes.weaver", "Weaver"),
     "weak-to-strong": ("steelyard.recipes.weak_to_strong", "WeakToStrong"),
     "weak-to-strong-reasoning": ("steelyard.recipes.weak_to_strong_reasoning", "WeakToStrongReasoning"),
 }

@@ -82,7 +82,7 @@ class Queaco:
     strong: int = 80
     wrong_ids: float = 0.2
     keep_threshold: float = 0.02
-    feedback: float = 20.0
+    feedback: float = 1.0
     steps: int = 300
     finetune_steps: int = 100
     learning_rate: float = 0.01

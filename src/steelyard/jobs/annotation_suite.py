@@ -1,0 +1,142 @@
+"""Many annotation tasks as one suite: read from a user's table or named data sets, with what zero-shot and language models answer.
+
+For the recipe `annotation-tasks` (Dominguez-Olmedo et al. 2024, "Lawma"). A text that two tasks share is one document.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from steelyard import datasets
+from steelyard.datasets.resolve import DataFile, locate
+from steelyard.errors import ConfigError, DataError
+from steelyard.jobs.text_task import load_text_task
+from steelyard.language.choice_tasks import LETTERS, Annotated, ChoiceTask, fitting_prompt, require_single_tokens
+from steelyard.storage import read_json
+
+_SAFETY = "safety_prompts"
+_SAFETY_FILE = DataFile("safety_prompts/data.parquet", "ccecbc9c39c525cf0f8da47334beb48bf969f96d9fbc19b6b484e91d5d0f1231")
+# Written once from the names of the classes, before anything was measured.
+WRITTEN: Mapping[str, Mapping[str, str]] = {
+    "ws_trec_questions": {
+        "DESC": "a question that asks for a description, a definition, a reason or a manner",
+        "ENTY": "a question that asks for a thing: an animal, a food, a product, a language, a work, a term",
+        "HUM": "a question that asks for a person or a group of people",
+        "ABBR": "a question that asks for an abbreviation or what it stands for",
+        "LOC": "a question that asks for a place: a city, a country, a mountain",
+        "NUM": "a question that asks for a number: a count, a date, a distance, a price",
+    },
+    _SAFETY: {"safe": "a harmless request for information or advice", "unsafe": "a request for help with something harmful or illegal"},
+    "ws_sms_spam": {"ham": "a personal message to a friend", "spam": "an advertising message with prizes, offers or paid services"},
+    "ws_youtube_spam": {"HAM": "a comment about the video or the song", "SPAM": "a comment that advertises a channel, a link or a product"},
+}
+
+
+def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None = None) -> list[Annotated]:
+    """Read annotation tasks.
+
+    Parameters
+    ----------
+    data
+        Tables with the columns task, text, answer and perhaps document (a name for the text), each holding any number of tasks; or
+        names of data sets of texts, a task each.
+    descriptions
+        JSON file: task -> {"choices": {answer: what it means}, "question": …, "instruction": …}; without it answers mean what they say.
+
+    Raises
+    ------
+    DataError
+        A column or a file is missing, a task has one answer only, an answer has no description.
+    ConfigError
+        No data, or two tasks of one name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "tasks.csv"
+    >>> _ = file.write_text("task,text,answer\\ncolour,red car,red\\ncolour,blue car,blue\\nkind,red car,car\\nkind,blue bus,bus\\n")
+    >>> [(task.task.name, list(task.task.choices), task.y.tolist()) for task in load_suite([str(file)])]
+    [('colour', ['blue', 'red'], [1, 0]), ('kind', ['bus', 'car'], [1, 0])]
+    """
+    if not data:
+        raise ConfigError("data names nothing; give tables with the columns task, text and answer, or names of data sets")
+    described = {} if descriptions is None else read_json(descriptions)
+    tasks = [task for name in data for task in _tasks(name, described)]
+    names = [task.task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"two tasks are called '{max(names, key=names.count)}'; rename one")
+    return tasks
+
+
+def _tasks(name: str, described: Mapping[str, Any]) -> list[Annotated]:
+    if Path(name).suffix.lower() in datasets.SUFFIXES:
+        file = datasets.TableFile(Path(name))
+        file.require("task", "text", "answer")
+        table = file.read()
+        if nulls := sum(table.select("task", "text", "answer").null_count().row(0)):
+            raise DataError(f"data file '{name}' has {nulls} empty cells in task, text or answer; fill them or leave the rows out")
+        document = "document" if "document" in table.columns else "text"
+        about = {"name": Path(name).stem, "licence": "the user's own", "citation": "none"}
+        return [
+            _annotated(task, part["text"].to_list(), part["answer"].cast(pl.String).to_list(), part[document].to_numpy(), described, about)
+            for (task,), part in table.with_columns(pl.col("task").cast(pl.String)).group_by("task", maintain_order=True)
+        ]
+    if name == _SAFETY:
+        table = (
+            pl.read_parquet(locate(_SAFETY_FILE))
+            .drop_nulls()
+            .filter(pl.col("is_safe").cast(pl.String).str.to_lowercase().is_in(["true", "false"]))
+        )
+        # Prompts that carry both labels go altogether, the others stay once.
+        table = table.filter(pl.col("is_safe").n_unique().over("prompt") == 1).unique("prompt", keep="first", maintain_order=True)
+        answers = ["safe" if str(safe).lower() == "true" else "unsafe" for safe in table["is_safe"]]
+        about = {"name": name, "licence": "not stated", "citation": "the authors of WTS"}
+        return [_annotated(name, table["prompt"].to_list(), answers, table["prompt"].to_numpy(), described, about)]
+    task = load_text_task(name)
+    known = np.flatnonzero(task.y >= 0)
+    texts = [task.texts[row] for row in known]
+    return [_annotated(name, texts, [task.classes[task.y[row]] for row in known], np.array(texts, dtype=object), described, task.about)]
+
+
+def _annotated(
+    name: str, texts: list[str], answers: Sequence[str], documents: NDArray[Any], described: Mapping[str, Any], about: Mapping[str, str]
+) -> Annotated:
+    given = described.get(name, {})
+    found = sorted(set(answers))
+    choices = given.get("choices") or WRITTEN.get(name) or {answer: answer.replace("_", " ") for answer in found}
+    if missing := sorted(set(found) - set(choices)):
+        raise DataError(f"task '{name}' has the answer '{missing[0]}', which its choices do not describe; add it or leave the rows out")
+    if len(found) < 2:
+        raise DataError(f"task '{name}' has one answer only ('{found[0]}'), so there is nothing to annotate; leave it out")
+    task = ChoiceTask(name, choices, **{key: given[key] for key in ("question", "instruction") if key in given})
+    codes = {answer: code for code, answer in enumerate(choices)}
+    return Annotated(task, texts, np.array([codes[answer] for answer in answers]), documents, about=dict(about))
+
+
+def lm_prompts(examples: Annotated, tokenizer: Any, context: int) -> tuple[list[str], NDArray[np.bool_]]:
+    """The prompts of n examples, and which documents fit whole; the labels of the answers are single tokens."""
+    require_single_tokens(tokenizer, LETTERS[: len(examples.task.choices)])
+    prompts, whole = zip(*(fitting_prompt(examples.task, text, tokenizer, context) for text in examples.texts), strict=True)
+    return list(prompts), np.array(whole)
+
+
+def lm_choices(model: tuple[Any, Any], prompts: Sequence[str], k: int, *, batch_size: int = 16) -> NDArray[np.float32]:
+    """Probabilities (n, k) of the labels A, B, … after each prompt, from one forward pass: the answer is chosen, never generated."""
+    from steelyard.sources.local_lm import LocalCausalLM
+    from steelyard.sources.prompt_backends import Answer, Request
+
+    scores = np.zeros((len(prompts), k))
+    backend = LocalCausalLM(model, batch_size=batch_size)
+    for row, answer in backend.answer([Request(prompt, None, tuple(LETTERS[:k])) for prompt in prompts]):
+        if not isinstance(answer, Answer):
+            raise DataError(f"example {row} got no answer ({answer}); lower the context")
+        scores[row] = answer.choice_logprobs
+    return np.asarray(softmax(scores, axis=1), dtype=np.float32)
