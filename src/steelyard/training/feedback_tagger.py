@@ -80,7 +80,7 @@ class FeedbackTagger:
         classes: Sequence[str],
         refine: Refine = "keep-weak",
         keep_threshold: float = 0.02,
-        feedback: float = 20.0,
+        feedback: float = 1.0,
         steps: int = 300,
         finetune_steps: int = 100,
         batch_size: int = 8,
