@@ -52,7 +52,7 @@ def benchmarks_page(page: str, folder: Path) -> str:
     """The page with all tables in ``results/*.md`` below one another, each with the command that makes it."""
     tables = {path.stem: path.read_text(encoding="utf-8") for path in sorted((folder / "results").glob("*.md"))}
     parts = [] if tables else ["No results are stored yet. `make benchmarks` measures and stores them."]
-    for section in (*SECTIONS.values(), REST):
+    for section in dict.fromkeys((*SECTIONS.values(), REST)):
         names = [name for name in tables if _section(name) == section]
         parts += [f"## {section}"] if names else []
         for name in names:
@@ -116,9 +116,10 @@ def recipe_page(name: str, stored: Path) -> dict[Path, str]:
         picture = DOCS / "recipes" / f"{name}-sweep.svg"
         pictures[picture] = sweep_plot(result.artifacts["sweep"])
         parts.append(f'![students and supervisors of several strengths]({picture.name}){{ style="background: #fff" }}')
-    if "curves" in result.artifacts:
-        picture = DOCS / "recipes" / f"{name}-curves.svg"
-        pictures[picture] = curve_plot(result.artifacts["curves"])
+    curves = result.artifacts.get("curves", [])
+    for number, drawn in enumerate(curves if isinstance(curves, list) else [curves]):
+        picture = DOCS / "recipes" / (f"{name}-curves-{number + 1}.svg" if number else f"{name}-curves.svg")
+        pictures[picture] = curve_plot(drawn)
         parts.append(f'![what was measured by step]({picture.name}){{ style="background: #fff" }}')
     if "leaderboard" in result.artifacts:
         board, picture = result.artifacts["leaderboard"], DOCS / "recipes" / f"{name}-profile.svg"

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from steelyard.training.causal_student import CausalStudent
     from steelyard.training.generative_start import GenerativeStart
     from steelyard.training.head import HeadStudent
+    from steelyard.training.joint import ASTRA, COSINE, DenoisingAttention, ImplyLoss, JointStudent, WeaSEL
     from steelyard.training.logistic import soft_logistic_regression
     from steelyard.training.objectives import (
         ConfidenceLoss,
+        Distillation,
         DistillMix,
         Objective,
         ProductLoss,
         SoftCrossEntropy,
         TokenWeighted,
+        distillation,
         soft_cross_entropy,
     )
     from steelyard.training.policy import Policy
@@ -34,66 +37,98 @@ if TYPE_CHECKING:
     from steelyard.training.reward import RewardStudent
     from steelyard.training.selection import select_confident
     from steelyard.training.selection.loss_reweighting import LossReweighter, ReweightedLoss
+    from steelyard.training.selection.query_strategies import KCenterQuery, OracleQuery, QueryStrategy, UncertaintyQuery, UniformQuery
+    from steelyard.training.selection.robust_distillation import RobustActiveQuery, solve_game
     from steelyard.training.sklearn_student import SklearnStudent
     from steelyard.training.student import StudentTrainer
     from steelyard.training.token_student import TokenStudent
 
 __all__ = [
+    "ASTRA",
+    "COSINE",
     "AnswerPolicy",
     "BootstrapChain",
     "CausalPretrainer",
     "CausalStudent",
     "ConfidenceLoss",
+    "DenoisingAttention",
     "DistillMix",
+    "Distillation",
     "GenerativeStart",
     "HeadStudent",
+    "ImplyLoss",
+    "JointStudent",
+    "KCenterQuery",
     "LossReweighter",
     "Objective",
+    "OracleQuery",
     "Policy",
     "ProbeAfter",
     "ProbeStudent",
     "ProductLoss",
+    "QueryStrategy",
     "RewardStudent",
     "ReweightedLoss",
+    "RobustActiveQuery",
     "SklearnStudent",
     "SoftCrossEntropy",
     "Student",
     "StudentTrainer",
     "TokenStudent",
     "TokenWeighted",
+    "UncertaintyQuery",
+    "UniformQuery",
+    "WeaSEL",
+    "distillation",
     "load_student",
     "select_confident",
     "soft_cross_entropy",
     "soft_logistic_regression",
+    "solve_game",
 ]
 
 _HOME = {
+    "ASTRA": "joint",
     "AnswerPolicy": "answer_policy",
     "BootstrapChain": "bootstrap",
+    "COSINE": "joint",
     "CausalPretrainer": "pretraining",
     "CausalStudent": "causal_student",
     "ConfidenceLoss": "objectives",
+    "DenoisingAttention": "joint",
     "DistillMix": "objectives",
     "GenerativeStart": "generative_start",
     "HeadStudent": "head",
+    "ImplyLoss": "joint",
+    "JointStudent": "joint",
     "LossReweighter": "selection.loss_reweighting",
     "Objective": "objectives",
     "Policy": "policy",
     "ProbeAfter": "probe_after",
     "ProbeStudent": "probe",
     "ProductLoss": "objectives",
-    "ReweightedLoss": "selection.loss_reweighting",
     "RewardStudent": "reward",
+    "ReweightedLoss": "selection.loss_reweighting",
     "SklearnStudent": "sklearn_student",
     "SoftCrossEntropy": "objectives",
     "Student": "base",
     "StudentTrainer": "student",
-    "TokenWeighted": "objectives",
     "TokenStudent": "token_student",
+    "TokenWeighted": "objectives",
+    "WeaSEL": "joint",
     "load_student": "base",
     "select_confident": "selection",
     "soft_cross_entropy": "objectives",
     "soft_logistic_regression": "logistic",
+    "Distillation": "objectives",
+    "KCenterQuery": "selection.query_strategies",
+    "OracleQuery": "selection.query_strategies",
+    "QueryStrategy": "selection.query_strategies",
+    "RobustActiveQuery": "selection.robust_distillation",
+    "UncertaintyQuery": "selection.query_strategies",
+    "UniformQuery": "selection.query_strategies",
+    "solve_game": "selection.robust_distillation",
+    "distillation": "objectives",
 }
 
 

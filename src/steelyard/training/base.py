@@ -27,6 +27,7 @@ _MODULES = {
     "TokenStudent": "token_student",
     "BootstrapChain": "bootstrap",
     "ProbeAfter": "probe_after",
+    **dict.fromkeys(("ASTRA", "COSINE", "DenoisingAttention", "ImplyLoss", "WeaSEL"), "joint"),
 }
 
 

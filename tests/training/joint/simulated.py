@@ -10,7 +10,7 @@ M, REGIONS = 6, 3
 
 
 def experts(n: int, seed: int = 0, *, outside: float = 0.5) -> tuple[np.ndarray, np.ndarray, Votes]:
-    """Features (n, 10), truth (n,) and votes of six sources, right with 0.95 in their own third of the rows and with `outside` elsewhere."""
+    """Features (n, 10), truth (n,) and six sources, right with 0.95 in their own third and with `outside` elsewhere."""
     rng = np.random.default_rng(seed)
     y, region = rng.integers(0, 2, n), rng.integers(0, REGIONS, n)
     x = rng.normal(size=(n, 10)).astype(np.float32)

@@ -23,7 +23,6 @@ def make(model, **options):
     return model(rounds=1, **options) if model is ASTRA else model(**options)
 
 
-
 def gold_for(model, y, count=40):
     return some(y, count) if model.needs_gold else None
 

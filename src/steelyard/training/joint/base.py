@@ -302,5 +302,3 @@ def _judge(held: JointRows) -> Any:
             return agreement(student(held.features).argmax(-1).numpy(), rows)
 
     return score
-
-

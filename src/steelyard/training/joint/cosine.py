@@ -35,7 +35,8 @@ class COSINE(JointStudent):
     Parameters
     ----------
     threshold
-        Least certainty in [0, 1] of a row to learn from.
+        Least certainty in [0, 1] of a row to learn from. Where no row reaches it, self-training changes nothing; `confident` in
+        `history_` tells.
     margin, contrast
         Of R1, and its weight; not negative.
     uniform
@@ -61,7 +62,7 @@ class COSINE(JointStudent):
         self,
         encoder: Any = None,
         *,
-        threshold: float = 0.7,
+        threshold: float = 0.5,
         margin: float = 1.0,
         contrast: float = 1.0,
         uniform: float = 0.1,
@@ -85,11 +86,11 @@ class COSINE(JointStudent):
             loss = soft_cross_entropy(student(rows.features[index]), majority[index])
             return loss, {"cross_entropy": loss}
 
-        @torch.no_grad()
         def answer() -> None:
-            answers = with_gold(student(rows.features).softmax(-1), rows.gold)
-            pseudo.copy_(with_gold(sharpened(answers), rows.gold))
-            certain.copy_(certainty(answers))
+            with torch.no_grad():
+                answers = with_gold(student(rows.features).softmax(-1), rows.gold)
+                pseudo.copy_(with_gold(sharpened(answers), rows.gold))
+                certain.copy_(certainty(answers))
 
         def trust(index: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
             confident = certain[index] >= self.threshold

@@ -83,12 +83,12 @@ class DenoisingAttention(JointStudent):
         pseudo = torch.zeros_like(rows.shares)
         ensemble, seen = torch.zeros_like(rows.shares), torch.zeros(len(rows))
 
-        @torch.no_grad()
         def renew() -> None:
-            # The first labels come from equal reliabilities, whatever attention a random network happens to give.
-            if pseudo.any():
-                reliabilities.copy_(mean_reliability(network, rows))
-            pseudo.copy_(torch.cat([pseudo_labels(reliabilities * part.strength, part.ballots, part.gold) for part in rows.chunks()]))
+            with torch.no_grad():
+                # The first labels come from equal reliabilities, whatever attention a random network happens to give.
+                if pseudo.any():
+                    reliabilities.copy_(mean_reliability(network, rows))
+                pseudo.copy_(torch.cat([pseudo_labels(reliabilities * part.strength, part.ballots, part.gold) for part in rows.chunks()]))
 
         def loss(index: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
             batch = rows.batch(index)

@@ -32,10 +32,11 @@ class Descent:
     Examples
     --------
     >>> model, x = nn.Linear(1, 1, bias=False), torch.ones(8, 1)
-    >>> descent = Descent(epochs=50, batch_size=4, learning_rate=0.1)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> descent = Descent(epochs=200, batch_size=4, learning_rate=0.1)
     >>> descent.run(model, torch.arange(8), lambda rows: ((model(x[rows]) - 3).square().mean(), {}), "fit")
-    >>> round(float(model.weight), 1), len(descent.history)
-    (3.0, 50)
+    >>> round(float(model.weight.detach()), 1), len(descent.history)
+    (3.0, 200)
     """
 
     epochs: float

@@ -97,7 +97,7 @@ class ImplyLoss(JointStudent):
         descent.run(network, torch.arange(len(rows)), loss, "both", judge=True)
 
     def _with_votes(self, network: Any, batch: JointBatch) -> torch.Tensor:
-        holds = network.holds(batch)[:, :, None]
+        holds = (network.holds(batch) * batch.strength)[:, :, None]
         survives = (1 - holds * (batch.ballots == 0)).clamp(min=1e-10).log().sum(1)
         return (network.student(batch.features).log_softmax(-1) + survives).softmax(-1)
 
@@ -133,10 +133,10 @@ def restriction_loss(holds: torch.Tensor, fires: torch.Tensor, right: torch.Tens
 
 
 def implication_loss(holds: torch.Tensor, batch: JointBatch, probabilities: torch.Tensor) -> torch.Tensor:
-    """Mean over the votes of `−log(1 − g_j(x)(1 − P(λ_j | x)))`, with g (b, m) and P (b, k)."""
+    """Mean over the votes, weighted by their strength, of `−log(1 − g_j(x)(1 − P(λ_j | x)))`, with g (b, m) and P (b, k)."""
     implied = torch.einsum("bk,bmk->bm", probabilities, (batch.ballots > 0).float())
-    each = -(1 - holds * (1 - implied)).clamp(min=1e-10).log() * batch.fires
-    return each.sum() / batch.fires.sum().clamp(min=1)
+    each = -(1 - holds * (1 - implied)).clamp(min=1e-10).log() * batch.strength
+    return each.sum() / batch.strength.sum().clamp(min=1e-6)
 
 
 def _checked_exemplars(exemplars: NDArray[Any], rows: JointRows) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -75,6 +77,6 @@ def source_scores(d: int, m: int, k: int, hidden: int, *, layers: int, dropout: 
     """
     widths = [d + m * k] + [hidden] * layers
     parts: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         parts += [nn.Linear(before, after), nn.Tanh(), nn.Dropout(dropout)]
     return nn.Sequential(*parts, nn.Linear(hidden, m))

@@ -98,12 +98,13 @@ class JointRows:
     def batch(self, rows: torch.Tensor) -> JointBatch:
         """The rows at these positions (b,)."""
         index = rows.numpy()
-        held = self.votes.csr[index].toarray() if self.votes.is_sparse else self.votes.codes[index].astype(np.int64) + 1
+        cells: Any = self.votes.csr[index] if self.votes.is_sparse else self.votes.codes[index].astype(np.int64) + 1
+        held = cells.toarray() if self.votes.is_sparse else cells
         symbols = torch.from_numpy(np.asarray(held, dtype=np.int64))
         strength = (symbols > 0).float()
         if self.votes.confidences is not None:
-            part = self.votes.confidences[index]
-            strength = strength * torch.from_numpy(np.asarray(part.toarray() if sparse.issparse(part) else part, dtype=np.float32))
+            part: Any = self.votes.confidences[index]
+            strength = strength * torch.from_numpy(np.asarray(part.toarray() if self.votes.is_sparse else part, dtype=np.float32))
         return JointBatch(self.features[rows], strength, self._table[symbols], self.gold[rows], self.ids[rows])
 
     def chunks(self) -> Iterator[JointBatch]:
@@ -210,7 +211,7 @@ def check_votes(length: int, votes: Any, gold: NDArray[np.int64] | None, student
         return
     if not votes.coverage.any():
         raise TrainingError(f"{student}: every source is silent on all {length} rows; there is nothing to learn from")
-    named = votes.support[np.unique(votes.csr.data).astype(np.int64) - 1].any(axis=0)
+    named = np.logical_or.reduce(votes.support[np.unique(votes.csr.data).astype(np.int64) - 1], axis=0)
     named[gold[gold >= 0]] = True
     if named.sum() < 2:
         name = votes.classes[int(named.argmax())]

@@ -26,6 +26,9 @@ class WeaSEL(JointStudent):
     ``y_e = softmax_c(Σ_j θ_ij [λ_ij = c] + log P(c))``: the posterior of a label model whose accuracies depend on the row. Rows with a
     gold label have it as both targets. With votes, `predict_proba` gives `y_e` where a source votes and the student's answer elsewhere.
 
+    The softmax runs over the sources that vote on the row. Over all m, as in the paper, the encoder of real votes soon gave its weight to
+    silent sources, whereupon both networks agreed on the uniform distribution (TREC validation rows: 31 % right, loss 2 log 6).
+
     Parameters
     ----------
     temperature
@@ -80,7 +83,7 @@ class WeaSEL(JointStudent):
 
     def _vote_logits(self, network: Any, batch: JointBatch) -> torch.Tensor:
         """(b, k) Σ_j θ_ij [λ_ij = c] + log P(c)."""
-        accuracies = source_accuracies(network.scores(batch.seen_by_sources), self.temperature)
+        accuracies = source_accuracies(network.scores(batch.seen_by_sources), batch.fires, self.temperature)
         summed = torch.einsum("bm,bmk->bk", accuracies * batch.strength, batch.ballots)
         prior = torch.ones(summed.shape[1]) if self.class_prior is None else torch.as_tensor(self.class_prior, dtype=torch.float32)
         return summed + prior.clamp(min=1e-10).log()
@@ -91,15 +94,16 @@ class WeaSEL(JointStudent):
             raise ConfigError(f"WeaSEL: temperature is {self.temperature}; it must be positive")
 
 
-def source_accuracies(scores: torch.Tensor, temperature: float) -> torch.Tensor:
-    """(b, m) `√m · softmax(scores / temperature)`: how much the vote of each source counts on each row; rows sum to √m.
+def source_accuracies(scores: torch.Tensor, fires: torch.Tensor, temperature: float) -> torch.Tensor:
+    """(b, m) `√m · softmax(scores / temperature)` over the sources that vote: how much each vote counts; rows sum to √m, or 0 in silence.
 
     Examples
     --------
-    >>> source_accuracies(torch.zeros(1, 4), 1.0)
-    tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
+    >>> source_accuracies(torch.zeros(1, 4), torch.tensor([[True, True, False, False]]), 1.0)
+    tensor([[1., 1., 0., 0.]])
     """
-    return math.sqrt(scores.shape[1]) * (scores / temperature).softmax(-1)
+    masked = (scores / temperature).masked_fill(~fires, -1e9)  # finite, or rows of silence would have no gradient
+    return math.sqrt(scores.shape[1]) * masked.softmax(-1).masked_fill(~fires, 0.0)
 
 
 class _Network(JointNetwork):
