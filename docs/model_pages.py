@@ -16,7 +16,22 @@ from docs.pictures import PICTURES, draw
 from steelyard.report.palette import css
 
 # What steelyard.label_models exports and is no model: data, base classes, functions around models.
-NO_MODELS = {"Answers", "Comparisons", "LabelIssues", "LabelModel", "learn_dependencies", "multi_label_votes", "select", "summarize"}
+NO_MODELS = {
+    "Answers",
+    "Comparisons",
+    "LabelIssues",
+    "LabelModel",
+    "learn_dependencies",
+    "multi_label_votes",
+    "select",
+    "summarize",
+    "VerifierEnsemble",
+    "EuclideanMetric",
+    "GraphMetric",
+    "LabelMetric",
+    "MatrixMetric",
+    "PartedMetric",
+}
 # Who votes in which set; the legal tasks are one set, their mean.
 KINDS = {
     "keyword rules": ("youtube", "sms", "trec", "yoruba", "hausa", "census", "chemprot", "spouse"),

@@ -298,6 +298,16 @@ PICTURES = {
         ("m > y", "L > y", "w > m", "s > L", "y ~ L agreement"),
         (Plate("rows", "m L y", side="right"), Plate("annotators", "L s", wide=14, tall=-2)),
     ),
+    "ParetoHarmonizer": Picture(
+        {"x": Node("x", "features", 0, 0, "seen"), "h": Node("h", "class", 1.2, 0, "class"), "L": Node("L", "vote", 2.4, 0, "vote")}
+        | {
+            "f": Node("f", "network", 0.6, 1.1),
+            "w": Node("w", "weight", 3.7, 0, "given"),
+            "G": Node("G", "aggregation", 1.8, 1.1, "given"),
+        },
+        ("x > h", "f > h", "h - L loss", "w > L", "L > G", "G ~ f fits"),
+        (Plate("rows", "x h L", wide=8, tall=10), Plate("sources", "L w", tall=30, side="right")),
+    ),
     "label_issues": Picture(
         {"y": Node("y", "true class", 1.2, 0, "class"), "g": Node("ỹ", "given label", 2.4, 0, "vote")}
         | {"x": Node("p", "classifier", 0, 0, "seen"), "Q": Node("Q", "joint of given and true", 3.8, 0)},

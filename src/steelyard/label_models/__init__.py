@@ -33,6 +33,7 @@ _HOMES = {
     "MultiLabelVote": "multi_label",
     "multi_label_votes": "multi_label",
     "CrowdLab": "crowdlab",
+    "ParetoHarmonizer": "harmonizer",
     "LabelIssues": "confident_learning",
     "label_issues": "confident_learning",
     "SegmentationMajority": "segmentation",
@@ -42,6 +43,12 @@ _HOMES = {
     "Answers": "answers",
     "ClosestToAverage": "embeddings",
     "Rasa": "embeddings",
+    "VerifierEnsemble": "verifier_ensemble",
+    "EuclideanMetric": "metric_space",
+    "GraphMetric": "graph_metric",
+    "LabelMetric": "metric_space",
+    "MatrixMetric": "metric_space",
+    "PartedMetric": "parted_metric",
 }
 
 __all__ = [
@@ -60,13 +67,19 @@ __all__ = [
     "CrowdLab",
     "DataProgramming",
     "DawidSkene",
+    "EuclideanMetric",
+    "GraphMetric",
     "HyperLabelModel",
     "LabelIssues",
+    "LabelMetric",
     "LabelModel",
     "MajorityVote",
+    "MatrixMetric",
     "MeTaL",
     "MultiLabelVote",
     "NoisyBradleyTerry",
+    "ParetoHarmonizer",
+    "PartedMetric",
     "Rasa",
     "Rover",
     "SegmentationEM",
@@ -74,6 +87,7 @@ __all__ = [
     "SegmentationRASA",
     "SequenceHMM",
     "TripletModel",
+    "VerifierEnsemble",
     "Wawa",
     "ZeroBasedSkill",
     "label_issues",
@@ -95,16 +109,23 @@ BESIDE_MODELS = frozenset(
         "LabelModel",
         "MultiLabelVote",
         "NoisyBradleyTerry",
+        "ParetoHarmonizer",
         "Rasa",
         "Rover",
         "SegmentationEM",
         "SegmentationMajority",
         "SegmentationRASA",
+        "VerifierEnsemble",
         "label_issues",
         "learn_dependencies",
         "multi_label_votes",
         "select",
         "summarize",
+        "EuclideanMetric",
+        "GraphMetric",
+        "LabelMetric",
+        "MatrixMetric",
+        "PartedMetric",
     }
 )
 
@@ -123,6 +144,8 @@ if TYPE_CHECKING:
     from steelyard.label_models.ebcc import EBCC
     from steelyard.label_models.embeddings import ClosestToAverage, Rasa
     from steelyard.label_models.glad import GLAD
+    from steelyard.label_models.graph_metric import GraphMetric
+    from steelyard.label_models.harmonizer import ParetoHarmonizer
     from steelyard.label_models.hyper_label_model import HyperLabelModel
     from steelyard.label_models.ibcc import IBCC
     from steelyard.label_models.kos import KOS
@@ -130,14 +153,17 @@ if TYPE_CHECKING:
     from steelyard.label_models.mace import MACE
     from steelyard.label_models.majority_vote import MajorityVote
     from steelyard.label_models.metal import MeTaL
+    from steelyard.label_models.metric_space import EuclideanMetric, LabelMetric, MatrixMetric
     from steelyard.label_models.multi_label import MultiLabelVote, multi_label_votes
     from steelyard.label_models.noisy_bradley_terry import NoisyBradleyTerry
+    from steelyard.label_models.parted_metric import PartedMetric
     from steelyard.label_models.segmentation import SegmentationEM, SegmentationMajority, SegmentationRASA
     from steelyard.label_models.selection import select
     from steelyard.label_models.sequence_hmm import SequenceHMM
     from steelyard.label_models.summarizing import summarize
     from steelyard.label_models.texts import Rover
     from steelyard.label_models.triplet import TripletModel
+    from steelyard.label_models.verifier_ensemble import VerifierEnsemble
     from steelyard.label_models.wawa import Wawa
     from steelyard.label_models.zero_based_skill import ZeroBasedSkill
 

@@ -1,8 +1,11 @@
 """Pareto optimal self-supervision: a harmonizer fitted to a language model and to cheap sources at once says which answers are wrong.
 
-Zhao, Wei, Preston, Poon 2023, "Pareto Optimal Learning for Estimating Large Language Model Errors". The risk of an answer is one minus the
-harmonizer's probability of it. Compared are four ways to aggregate the losses against the sources, the model's own confidence (with and
-without a temperature fitted on gold), counted and weighed votes, and a harmonizer of the answers alone. The harmonizer reads no label.
+Zhao, Wei, Preston, Poon 2023, "Pareto Optimal Learning for Estimating Large Language Model Errors". An answer's risk is one minus the
+harmonizer's probability of it; the harmonizer reads no label. On clinc150 (a zero-shot classifier answers, wrong on .44; three seeds) the
+quadratic aggregation is the best calibrated of four (ECE .061, R² .964), far ahead of vote share (.299), a label model (.174) and a
+harmonizer of the answers alone (.307), and replacing the riskiest fifth lowers the error to .34. It is no better calibrated than this
+classifier's own confidence (.063; .028 with a temperature fitted on gold), which ranks worse (AUROC .80 to .87); the label model ranks
+as well (.87). On sms the label model wins: ECE .063 to .163. Asking again needs a server and is not part of the stored run.
 """
 
 from __future__ import annotations
@@ -162,8 +165,8 @@ def run(config: Pareto, encoder: Any = None) -> Result:
         result.timings[f"seed {seed}"] = time.perf_counter() - began
     if curves:
         result.artifacts["curves"] = mean_curves({arm: curves[arm] for arm in _DRAWN if arm in curves})
-    counts = {"train": f"{len(task.train)} rows without labels", "test": f"{len(task.test)} rows"}
-    result.artifacts["data"] = {**task.about, **(counts if not own else {"train": "all rows but a fold", "test": "that fold"})}
+    splits = ("all rows but a fold", "that fold") if own else ("train, without labels", "test")
+    result.artifacts["data"] = {**task.about, **dict(zip(("train", "test"), splits, strict=True))}
     return result
 
 

@@ -43,6 +43,7 @@ _HOMES = {
     "model": "models",
     "preprocessor": "functions",
     "prompt": "prompts",
+    "reask": "reask",
     "regex": "expressions",
     "slice_metrics": "slices",
     "slicing_function": "slices",
@@ -89,6 +90,7 @@ __all__ = [
     "model",
     "preprocessor",
     "prompt",
+    "reask",
     "regex",
     "slice_metrics",
     "slicing_function",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     from steelyard.sources.models import model
     from steelyard.sources.prompt_backends import OpenAICompatible
     from steelyard.sources.prompts import prompt
+    from steelyard.sources.reask import reask
     from steelyard.sources.rules import Rules
     from steelyard.sources.slices import slice_metrics, slicing_function
     from steelyard.sources.snuba import Snuba
