@@ -242,14 +242,17 @@ def starting_prior(class_prior: ArrayLike | None, statistics: VoteStatistics) ->
 
     From votes, a class is as probable as the sources that ever name it do so on average: ten rules for SPAM and one for HAM tell
     which rules were written, not how common SPAM is. Counts are smoothed, so that no class is impossible because few rows named it.
+    Gold labels with as many rows of every class are taken for a sample drawn per class and leave the prior to the votes.
     """
     k, n = statistics.n_classes, statistics.n_rows
     given = checked_prior(class_prior, k)
     if given is not None:
         return given, "given"
     # A handful of gold rows says little about the prior; ten per class is where its error falls under that of biased votes.
-    if statistics.gold_counts.sum() >= 10 * k:
-        return (statistics.gold_counts + 1.0) / (statistics.gold_counts + 1.0).sum(), "gold"
+    # As many of each class were drawn class by class, and tell how many somebody asked for.
+    gold = statistics.gold_counts
+    if gold.sum() >= 10 * k and (gold.min() < gold.max() or gold.sum() == n):
+        return (gold + 1.0) / (gold + 1.0).sum(), "gold"
     one_class = statistics.support.sum(axis=1) == 1
     named = statistics.votes_for[:, one_class] @ statistics.support[one_class]
     if not named.any():
