@@ -32,7 +32,10 @@ def main() -> None:
                 row = {"set": name, "functions": f"{subset} ({len(sources)})", "model": model, **score(gold, spans)}
                 against = {"SequenceHMM": "skweak HMM", "MajorityVote": "skweak SequentialMajorityVoter", "select": "skweak HMM"}.get(model)
                 if against:
-                    row |= {"peer": against, "F1 points over peer": difference(gold, spans, theirs[against])}
+                    row |= {
+                        "peer": against,
+                        "F1 points over peer": "{:+.1f} [{:+.1f}, {:+.1f}]".format(*f1_difference(gold, spans, theirs[against])),
+                    }
                 rows.append(row | {"fit seconds": (seconds | their_seconds).get(model, "")})
     write_results(
         "ner_accuracy",
@@ -96,7 +99,7 @@ def score(gold: list[list[Span]], spans: list[list[Span]]) -> dict[str, float]:
     return {"precision": 100 * scores.precision, "recall": 100 * scores.recall, "F1": 100 * scores.f1}
 
 
-def difference(gold: list[list[Span]], ours: list[list[Span]], theirs: list[list[Span]]) -> str:
+def f1_difference(gold: list[list[Span]], ours: list[list[Span]], theirs: list[list[Span]]) -> tuple[float, float, float]:
     """Difference in F1, in points, with its paired bootstrap interval over documents."""
 
     def counts(spans: list[list[Span]]) -> np.ndarray:
@@ -108,7 +111,7 @@ def difference(gold: list[list[Span]], ours: list[list[Span]], theirs: list[list
     f1 = [200 * table[drawn][:, :, 0].sum(1) / table[drawn][:, :, 1].sum(1) for table in (counts(ours), counts(theirs))]
     point = [200 * table[:, 0].sum() / table[:, 1].sum() for table in (counts(ours), counts(theirs))]
     low, high = np.quantile(f1[0] - f1[1], [0.025, 0.975])
-    return f"{point[0] - point[1]:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return point[0] - point[1], float(low), float(high)
 
 
 if __name__ == "__main__":

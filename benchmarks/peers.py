@@ -20,6 +20,8 @@ REQUIREMENTS = {
     "crowd-kit": ("crowd-kit==1.4.2", "scikit-learn<1.8", "pyarrow"),
     "skweak": ("skweak==0.3.3", "pyarrow"),
     "cleanlab": ("cleanlab==2.9.0", "pyarrow"),
+    # The last pgmpy that FlyingSquid runs with.
+    "flyingsquid": ("torch==2.13.0", "flyingsquid==0.0.0a0", "pgmpy==0.1.25", "pyarrow"),
 }
 
 

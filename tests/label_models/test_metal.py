@@ -39,7 +39,7 @@ def planted(n: int, m: int, k: int, seed: int, *, even: bool) -> tuple[Votes, ND
 @pytest.mark.parametrize(("k", "even"), [(2, False), (2, True), (4, True)])
 def test_planted_confusions_are_recovered(k: int, even: bool) -> None:
     votes, _, prior, confusions = planted(200_000, 8, k, seed=1, even=even)
-    model = MeTaL(class_prior=prior).fit(votes)
+    model = MeTaL(abstain="model", class_prior=prior).fit(votes)
     assert model.converged_
     assert np.abs(model.confusions_ - confusions).max() < 0.02
 
@@ -106,6 +106,29 @@ def test_silence_can_be_evidence() -> None:
     assert MeTaL(abstain="model").fit(votes).score(votes, y) > MeTaL().fit(votes).score(votes, y) + 0.02
 
 
+def test_sources_that_saw_different_rows_are_fitted_from_the_rows_they_share() -> None:
+    """Five sources saw the first half of the rows, five the second: which half a row is from must not become its class."""
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, 2, 20_000)
+    right = np.tile([0.75, 0.7, 0.65, 0.6, 0.55], 2)
+    codes = np.where(rng.random((20_000, 10)) < right, y[:, None], 1 - y[:, None])
+    codes[:10_000, 5:] = codes[10_000:, :5] = -1
+    model = MeTaL(class_prior=[0.5, 0.5]).fit(Votes(codes, classes=["a", "b"]))
+    np.testing.assert_allclose(model.accuracies_, right, atol=0.03)
+    np.testing.assert_allclose(model.confusions_[:, :, -1], 0.5, atol=0.01)
+    half = MeTaL(class_prior=[0.5, 0.5]).fit(Votes(codes[:10_000, :5], classes=["a", "b"]))
+    np.testing.assert_allclose(model.accuracies_[:5], half.accuracies_, atol=5e-3)
+
+
+def test_random_silence_leaves_the_fit_alone() -> None:
+    """Votes of every source hidden at random: the accuracies are those of the full table, up to noise."""
+    votes, _, prior, _ = planted(100_000, 6, 3, seed=9, even=True)
+    full = np.where(votes.codes < 0, np.random.default_rng(0).integers(0, 3, votes.codes.shape), votes.codes)
+    hidden = np.where(np.random.default_rng(1).random(full.shape) < [0.0, 0.1, 0.3, 0.5, 0.7, 0.8], -1, full)
+    fitted = [MeTaL(class_prior=prior).fit(Votes(codes, classes=["a", "b", "c"])) for codes in (full, hidden)]
+    np.testing.assert_allclose(fitted[0].accuracies_, fitted[1].accuracies_, atol=0.03)
+
+
 def test_class_prior_sources() -> None:
     votes, y, prior, _ = planted(2000, 5, 2, seed=7, even=True)
     assert MeTaL(class_prior=prior).fit(votes).class_prior_source_ == "given"
@@ -166,7 +189,7 @@ def test_dependent_sources_are_fitted_from_the_others() -> None:
     mixed = Votes(codes, classes=votes.classes)
     truth = confusions.copy()
     truth[1:3] = 0.6 * confusions[0] + 0.4 * confusions[1:3]
-    declared = MeTaL(class_prior=prior, dependencies=[(0, 1), (0, 2)]).fit(mixed)
+    declared = MeTaL(abstain="model", class_prior=prior, dependencies=[(0, 1), (0, 2)]).fit(mixed)
     assert np.abs(declared.confusions_ - truth).max() < 0.02
     assert np.abs(MeTaL(class_prior=prior).fit(mixed).confusions_ - truth).max() > 0.05
 

@@ -123,3 +123,29 @@ def test_the_weighted_median_of_copies_is_the_median() -> None:
         repeated = np.repeat(values, 11)
         assert _weighted_median(values, np.ones(size)) == pytest.approx(np.median(values))
         assert _weighted_median(repeated, np.full(len(repeated), 1 / 11)) == pytest.approx(np.median(values))
+
+
+def test_rules_for_one_class_each_keep_what_they_know_when_taken_as_symmetric() -> None:
+    """Such a rule cannot be silent independently of the class; its share of agreement counts, and rules of two classes are no liars."""
+    rng = np.random.default_rng(7)
+    y = rng.integers(0, 2, 20_000)
+    named = np.array([0, 0, 0, 1, 1, 1])
+    fires = rng.random((20_000, 6)) < np.where(y[:, None] == named, [0.5, 0.4, 0.3, 0.5, 0.4, 0.3], [0.05, 0.1, 0.15, 0.05, 0.1, 0.15])
+    votes = Votes(np.where(fires, named, -1), classes=["a", "b"])
+    for abstain in ("ignore", "model"):
+        model = TripletModel("symmetric", abstain, class_prior=[0.5, 0.5], prior_strength=0).fit(votes)
+        right, wrong = model.confusions_[np.arange(6), named, named], model.confusions_[np.arange(6), 1 - named, named]
+        assert (right > wrong).all()
+        np.testing.assert_allclose((right + wrong) / 2, fires.mean(axis=0), atol=1e-5)
+        assert model.score(votes, y) > 0.75
+
+
+def test_sources_that_prefer_different_classes_are_no_liars_when_taken_as_symmetric() -> None:
+    """Two preferences set sources against each other on most rows; given the class all of them still lean the right way."""
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, 2, 20_000)
+    says_b = np.where(y[:, None] == 1, [0.99, 0.97, 0.95, 0.3, 0.25, 0.35], [0.7, 0.65, 0.65, 0.01, 0.03, 0.05])
+    votes = Votes((rng.random((20_000, 6)) < says_b).astype(int), classes=["a", "b"])
+    model = TripletModel("symmetric", class_prior=[0.5, 0.5]).fit(votes)
+    assert (model.accuracies_ > 0.75).all()
+    assert model.score(votes, y) > MajorityVote().fit(votes).score(votes, y)

@@ -34,7 +34,9 @@ class MeTaL(LabelModel):
     Parameters
     ----------
     abstain : {"ignore", "model"}
-        Whether a silent source says nothing about a row, or its silence is evidence too.
+        Whether a silent source says nothing about a row, or its silence is evidence too. Ignored, the silence of a source that names every
+        class is taken to be random in fitting as well, as when only some rows were shown to it; a rule for one class is learned from
+        where it fires, and its silence left out in prediction.
     class_prior : (k,) float array, optional
         P(class), which pairwise moments cannot tell. Otherwise from gold labels (ten per class at least), else from how often
         sources name each class; Snorkel's LabelModel takes it as uniform.
@@ -106,7 +108,12 @@ class MeTaL(LabelModel):
         if self.class_prior_source_ == "votes" and len(groups.pairs):
             prior = groups.weighted_prior(statistics)
         self.class_prior_ = prior
-        shares = np.einsum("jaja->ja", together)
+        # The silence of a source that names every class is taken to be random where silence says nothing: all that is learned of it are its
+        # votes given that it votes. Of one that never names some class this would leave nothing to learn.
+        names_all = np.asarray(((statistics.votes_for > 0) @ statistics.support).all(axis=1))
+        random = names_all if self.abstain == "ignore" else np.zeros_like(names_all)
+        pairs, shared, spoken = given_votes(together, random)
+        shares = np.einsum("jaja->ja", pairs)
         mu = believed_confusions(shares, prior, statistics.support, self.prior_accuracy)
         if not three_sources_overlap(statistics, groups.apart):
             warnings.warn(
@@ -117,15 +124,18 @@ class MeTaL(LabelModel):
             self.converged_, self.n_iter_ = True, 0
         else:
             belief = self.prior_strength / np.maximum(shares * statistics.n_rows, 1.0)
-            gold_shares, gold_weights = _gold_shares(statistics)
+            gold_shares, gold_weights = _gold_shares(statistics, random)
             # With gold labels at hand the search begins where they point; it could stop at an exchange of classes otherwise.
-            trusted = statistics.gold_counts / (statistics.gold_counts + self.prior_strength + 1.0)
+            trusted = gold_weights / (gold_weights + (self.prior_strength + 1.0) / statistics.n_rows)
             mu = (1 - trusted) * mu + trusted * gold_shares
+            weights = shared * groups.apart
             mu, self.n_iter_, self.converged_ = alternating_least_squares(
-                together, mu, prior, belief, gold_shares, gold_weights, groups, max_iter=self.max_iter, tol=self.tol
+                pairs, weights, mu, prior, belief, gold_shares, gold_weights, groups, max_iter=self.max_iter, tol=self.tol
             )
             if not statistics.gold_counts.any():
                 mu = mu[:, :, _better_than_chance(mu, prior)]
+        mu[:, :-1] *= spoken[:, None, None]
+        mu[:, -1] = np.maximum(1 - mu[:, :-1].sum(axis=1), 0)
         self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
         self.dependencies_ = groups.pairs
         self.tree_, self.joint_terms_ = joint_terms(groups, mu, prior, together, statistics.n_rows)
@@ -136,8 +146,27 @@ class MeTaL(LabelModel):
         )
 
 
+def given_votes(together: Array, random: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    """Pair frequencies among the rows on which those of the two sources vote whose silence is random.
+
+    Returns
+    -------
+    (m, S + 1, m, S + 1) shares among those rows, (m, m) shares of those rows among all, (m,) share of rows that say something of a source
+    """
+    m = len(together)
+    if not random.any():
+        return together, np.ones((m, m)), np.ones(m)
+    pairs = together.copy()
+    pairs[random, -1] = 0
+    pairs[:, :, random, -1] = 0
+    shared = pairs.sum(axis=(1, 3))
+    pairs /= np.where(shared > 0, shared, 1)[:, None, :, None]
+    return pairs, shared, np.diag(shared).copy()
+
+
 def alternating_least_squares(
     together: Array,
+    weights: Array,
     start: Array,
     prior: Array,
     belief: Array,
@@ -148,17 +177,19 @@ def alternating_least_squares(
     max_iter: int,
     tol: float,
 ) -> tuple[Array, int, bool]:
-    """Solve together[i, :, j, :] = μ_i diag(p) μ_jᵀ (i, j in different groups) and shares = μ_i p for μ (m, S + 1, k).
+    """Solve together[i, :, j, :] = μ_i diag(p) μ_jᵀ (i, j of weight) and shares = μ_i p for μ (m, S + 1, k).
 
     Parameters
     ----------
     together : (m, S + 1, m, S + 1) float array
-        Share of rows on which source i says a and source j says b, abstaining last.
+        Share of the rows that tell something of both on which source i says a and source j says b, abstaining last.
+    weights : (m, m) float array
+        Share of such rows among all; 0 for two sources of one group.
     start : (m, S + 1, k) float array
         Where to start, and the belief that `belief` (m, S + 1) weighs, relative to the evidence of all rows.
     prior : (k,) float array
-    gold_shares, gold_weights : (m, S + 1, k), (k,) float arrays
-        Votes given the gold class, and gold rows per class as a share of all rows.
+    gold_shares, gold_weights : (m, S + 1, k), (m, 1, k) float arrays
+        Votes given the gold class, and gold rows per class that tell something of the source, as a share of all rows.
     groups : SourceGroups
         Pairs within a group give no equations; the others count by the weight of the other source.
 
@@ -170,8 +201,7 @@ def alternating_least_squares(
     shares = np.einsum("jaja->ja", together)
     # Var(together[a, b]) ≈ shares[a]·shares[b] / n: each equation of source i is divided by the share of the other source's symbol.
     weight = np.divide(groups.weights[:, None], shares, out=np.zeros_like(shares), where=shares > 0)
-    apart = groups.apart.astype(np.float64)
-    others = (together * apart[:, None, :, None]).reshape(m, s1, m * s1)
+    others = (together * weights[:, None, :, None]).reshape(m, s1, m * s1)
     mu = start.copy()
     joint = mu * prior
     weighted = weight[:, :, None] * joint
@@ -182,7 +212,7 @@ def alternating_least_squares(
     for sweep in range(1, max_iter + 1):
         moved = 0.0
         for i in groups.order:
-            gram = np.tensordot(apart[i], grams, 1) + np.outer(prior, prior)
+            gram = np.tensordot(weights[i], grams, 1) + np.outer(prior, prior)
             target = others[i] @ weighted.reshape(m * s1, k) + np.outer(shares[i], prior)
             solved = np.linalg.solve(gram + ridge_diagonal[i] + 1e-12 * np.eye(k), (target + ridge_target[i])[:, :, None])[:, :, 0]
             # The overall shares are known far better than any pair, so they hold exactly (up to clipping).
@@ -226,13 +256,14 @@ def three_sources_overlap(statistics: VoteStatistics, apart: NDArray[np.bool_]) 
     return bool(statistics.gold_counts.any() or (linked @ linked * linked).any())
 
 
-def _gold_shares(statistics: VoteStatistics) -> tuple[Array, Array]:
+def _gold_shares(statistics: VoteStatistics, random: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """(m, S + 1, k) votes given the gold class, (m, 1, k) gold rows behind them as a share of all; without silence where that is random."""
     m, s, k = statistics.n_sources, statistics.n_symbols, statistics.n_classes
-    known = statistics.gold_counts.astype(np.float64)
-    given_class = np.zeros((m, s + 1, k))
-    given_class[:, :s] = (statistics.moments.gold_columns / np.maximum(known, 1)[:, None]).T.reshape(m, s, k)
-    given_class[:, s] = 1 - given_class[:, :s].sum(axis=1)
-    return given_class, known / statistics.n_rows
+    counts = np.zeros((m, s + 1, k))
+    counts[:, :s] = statistics.moments.gold_columns.T.reshape(m, s, k)
+    counts[:, s] = (statistics.gold_counts - counts[:, :s].sum(axis=1)) * ~random[:, None]
+    known = counts.sum(axis=1, keepdims=True)
+    return counts / np.maximum(known, 1), known / statistics.n_rows
 
 
 def _better_than_chance(mu: Array, prior: Array) -> NDArray[np.intp]:

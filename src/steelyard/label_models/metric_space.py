@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -191,6 +192,9 @@ class MatrixMetric(LabelMetric):
         (N, N) non-negative, zero diagonal. Distances, not their squares. An asymmetric table is made symmetric with a warning.
     labels
         N names; the numbers 0 … N−1 when left out.
+    apart
+        What an infinite distance counts as: a positive number, or `"diameter"` for the largest finite distance + 1, as the authors of Loki
+        do. Left out, an infinite distance is an error.
 
     Raises
     ------
@@ -204,13 +208,20 @@ class MatrixMetric(LabelMetric):
     array([1])
     """
 
-    def __init__(self, matrix: ArrayLike, labels: Sequence[Hashable] | None = None) -> None:
+    def __init__(
+        self, matrix: ArrayLike, labels: Sequence[Hashable] | None = None, *, apart: float | Literal["diameter"] | None = None
+    ) -> None:
         table = np.asarray(matrix)
         table = table if table.dtype.kind == "f" else table.astype(np.float64)
         if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
             raise DataError(f"MatrixMetric: the table of distances has shape {table.shape}; it must be square, one row per label")
         self.labels = checked_labels(labels, len(table))
         name = self.labels
+        if apart is not None:
+            far = float(table[np.isfinite(table)].max(initial=0.0)) + 1 if apart == "diameter" else apart
+            if not 0 < far < np.inf:
+                raise DataError(f"MatrixMetric: apart is {far:g}; it must be a positive number, or 'diameter'")
+            table = np.where(np.isposinf(table), far, table)
         if not np.isfinite(table).all():
             i, j = (int(k) for k in np.argwhere(~np.isfinite(table))[0])
             raise DataError(disconnected(name[i], name[j]))
@@ -273,7 +284,7 @@ def disconnected(first: Hashable, second: Hashable) -> str:
     """The sentence for a metric in which some distance is infinite."""
     return (
         f"the label metric is disconnected: no path joins {first!r} and {second!r}, so their distance is infinite and no mean lies between "
-        "them; join the parts, for example below a common root, or give each part its own classifier"
+        "them; join the parts, for example below a common root, or say how far apart they count (PartedMetric, MatrixMetric(apart=…))"
     )
 
 

@@ -32,9 +32,11 @@ class TripletModel(LabelModel):
     |b_i| = median over pairs (j, l) of sqrt(|C_ij C_il / C_jl| / (p (1 - p))). With b known, every symbol a of every source follows:
     P(i says a | c) = P(i says a) + (1 - p) Σ_j Cov(1[i says a], v_j) b_j / (p (1 - p) Σ_j b_j²), j ≠ i. Silence may depend on the class.
 
-    *symmetric* (FlyingSquid). E[v_i v_j] = a_i a_j with a_i = E[v_i Y]: equally accurate on both classes, silent independently of them.
+    *symmetric* (FlyingSquid). E[v_i v_j] = a_i a_j with a_i = E[v_i Y]: equally accurate on both classes, silent independently of them
+    as far as a source's votes allow (one that only ever names one class is not).
 
-    Signs follow the leading eigenvector of the pairwise table: most sources are taken to be better than chance.
+    Signs follow the leading eigenvector of the covariances: most sources are taken to be better than chance, and in the symmetric variant
+    all that name one class only.
 
     Parameters
     ----------
@@ -179,19 +181,29 @@ def symmetric_triplets(together: Array, prior: Array, support: NDArray[np.bool_]
     shares = np.einsum("jaja->ja", together)
     m, s1 = shares.shape
     mu = np.empty((m, s1, len(prior)))
+    one_sided = ((shares[:, :-1] > 0) @ support).sum(axis=1) == 1
     for c, p in enumerate(prior):
         value = _against_the_rest(support, c)
         products = np.einsum("iajb,a,b->ij", together, value, value)
         np.fill_diagonal(products, 0)
-        agreement = _triplet_medians(products, _noise(np.sqrt(shares @ value**2), n_rows), groups)
+        noise = _noise(np.sqrt(shares @ value**2), n_rows)
+        covariance = products - np.outer(shares @ value, shares @ value)
+        # What a source that names one class shares with another tells how often that one says its class: it takes no side.
+        agreement = _triplet_medians(products, noise, groups, np.where(one_sided | one_sided[:, None], 0.0, covariance))
         for_class, silent = shares @ (value > 0), shares @ (value == 0)
-        agree = (1 + np.clip(agreement, -1, 1) - silent) / 2
-        # The joint table of (v, Y) has one free cell once P(v), P(Y), P(vY) and P(v = 0, Y) = P(v = 0) P(Y) are known.
-        hit = np.clip((for_class + agree - (1 - silent) * (1 - p)) / 2, 0, np.minimum(for_class, p * (1 - silent)))
-        miss = p * (1 - silent) - hit
+        against = 1 - silent - for_class
+        agree = np.clip((1 + agreement - silent) / 2, 0, 1 - silent)
+        # The joint table of (v, Y) has one free cell once P(v), P(Y) and P(v = Y) are known: P(v = 0, Y) = P(v = 0) P(Y) settles it. A
+        # source that names one class alone cannot be silent independently of the class unless it knows nothing: there that gives way.
+        hit = (for_class + agree - (1 - silent) * (1 - p)) / 2
+        least = np.maximum(np.maximum(agree - against, 0), (for_class + agree + p - 1) / 2)
+        most = np.minimum(np.minimum(agree, for_class), (agree - against + p) / 2)
+        hit = np.clip(hit, least, most)
+        miss = hit + against - agree
         within = [np.where(side, shares, 0) for side in (value > 0, value < 0, value == 0)]
         parts = [w / np.maximum(w.sum(axis=1, keepdims=True), 1e-12) for w in within]
-        mu[:, :, c] = parts[0] * (hit / p)[:, None] + parts[1] * (miss / p)[:, None] + parts[2] * silent[:, None]
+        given_class = np.stack([hit, miss, p - hit - miss], axis=1) / p
+        mu[:, :, c] = sum(part * given_class[:, [side]] for side, part in enumerate(parts))
     mu = np.maximum(mu, _SMALLEST)
     return np.asarray(mu / mu.sum(axis=1, keepdims=True))
 
@@ -211,10 +223,11 @@ def _covariance_within_rest(mu: Array, prior: Array, c: int, value: Array) -> Ar
     return np.asarray(np.einsum("iar,jr,r->iaj", symbols, values, prior[rest]))
 
 
-def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups) -> Array:
+def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups, covariance: Array | None = None) -> Array:
     """(m,) signed loadings x with pairs[i, j] ≈ x_i x_j for sources apart: medians over all triplets whose denominator is above noise.
 
-    A triplet of sources of three groups counts by the product of the weights of its two other sources.
+    A triplet of sources of three groups counts by the product of the weights of its two other sources. Signs come from the `covariance`
+    where `pairs` are none: sources that prefer different classes disagree often, however good they are.
     """
     m = len(pairs)
     usable = groups.apart & (np.abs(pairs) > noise)
@@ -226,7 +239,7 @@ def _triplet_medians(pairs: Array, noise: Array, groups: SourceGroups) -> Array:
         if len(first):
             ratios = size[i, first] * size[i, second] / size[first, second]
             loadings[i] = np.sqrt(_weighted_median(ratios, groups.weights[first] * groups.weights[second]))
-    root, linked = np.sqrt(groups.weights), pairs * groups.apart
+    root, linked = np.sqrt(groups.weights), (pairs if covariance is None else covariance) * groups.apart
     leading = root * np.linalg.eigh(linked * np.outer(root, root))[1][:, -1]
     # The side on which a source stands of all others together; where that is nothing but rounding errors, it is taken to be good.
     side = linked @ leading * np.sign(leading.sum() or 1.0)
