@@ -61,7 +61,7 @@ class ScoreScale:
             raise DataError(f"scaling must be one of {', '.join(get_args(Scaling))}, got '{how}'")
         if (silent := np.isnan(x).all(axis=0)).any():
             raise DataError(f"verifier {int(np.flatnonzero(silent)[0])} has no score at all; leave it out")
-        at = {"range": [0, 1], "quantile": _QUANTILES, "winsorize": [0.05, 0.95]}[how]
+        at: Floats = {"range": np.array([0.0, 1.0]), "quantile": _QUANTILES, "winsorize": np.array([0.05, 0.95])}[how]
         knots = np.nanquantile(x, at, axis=0)
         # A score that never varies has no range of its own: it is seen on the range of all.
         still = knots[-1] <= knots[0]
@@ -136,3 +136,27 @@ def votes_above(values: ArrayLike, thresholds: ArrayLike) -> NDArray[np.int8]:
     with np.errstate(invalid="ignore"):
         lowest = np.nanmin(x, axis=0) >= tau
         return np.where(lowest, x > tau, x >= tau).astype(np.int8)
+
+
+def votes_within(values: ArrayLike, offsets: NDArray[np.int64], balance: float) -> NDArray[np.int8]:
+    """(n, V) votes by thresholds of each query: a continuous verifier says yes to the share `balance` of a query's responses it likes best.
+
+    At least one response per query gets a yes, with all that tie with the last of them; a query whose scores are all equal gets none.
+    Binary verifiers keep the threshold 0.5.
+
+    Examples
+    --------
+    >>> votes_within([[0.1], [0.3], [0.2], [0.9], [0.7], [0.8]], np.array([0, 3, 6]), 0.34).ravel().tolist()
+    [0, 1, 0, 1, 0, 0]
+    """
+    x = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
+    binary = ((x == 0) | (x == 1) | (x == -np.inf)).all(axis=0, keepdims=True)[0]
+    sizes = np.diff(offsets)
+    query = np.repeat(np.arange(len(sizes)), sizes)
+    last = offsets[1:] - np.clip(np.round(balance * sizes), 1, sizes).astype(np.int64)
+    votes = np.empty(x.shape, dtype=np.int8)
+    for j in range(x.shape[1]):
+        ordered = x[np.lexsort((x[:, j], query)), j]
+        above = (x[:, j] >= ordered[last][query]) & (x[:, j] > ordered[offsets[:-1]][query])
+        votes[:, j] = x[:, j] >= 0.5 if binary[j] else above
+    return votes

@@ -10,7 +10,7 @@ import pytest
 
 from steelyard.completions import Completions
 from steelyard.errors import ConfigError, DataError
-from steelyard.inference import best_of_n, choose
+from steelyard.inference import best_of_n, choose, product_of_experts
 
 
 def test_choice_is_the_maximum_of_each_query() -> None:
@@ -47,3 +47,33 @@ def test_refusals() -> None:
         choose([0.1], [0, 1], by="answer")
     with pytest.raises(ConfigError, match="by must be"):
         choose([0.1], [0, 1], by="luck")  # type: ignore[arg-type]
+
+
+def test_a_product_of_experts_is_bayes_rule_with_the_proposer_as_prior() -> None:
+    """P(right | response) as likelihood, P(response) as prior: the order is that of their product, whatever the responses' number."""
+    rng = np.random.default_rng(1)
+    likelihood, prior = rng.random(40), rng.dirichlet(np.ones(40))
+    joint = product_of_experts(likelihood, np.log(prior))
+    np.testing.assert_allclose(np.exp(joint), likelihood * prior, rtol=1e-9)
+    np.testing.assert_array_equal(np.argsort(product_of_experts(likelihood, np.log(prior), weight=0)), np.argsort(likelihood))
+    per_token = product_of_experts([0.5, 0.5], [-4.0, -2.0], [4, 1])
+    assert per_token[0] > per_token[1]
+
+
+def test_the_proposer_has_a_say_in_best_of_n_only_when_asked() -> None:
+    def propose(prompts: Sequence[str]) -> Completions:
+        return Completions(["q", "q"], ["likely", "odd"], rows=np.array([0, 0]), logprobs=np.log([0.9, 0.1]).astype(np.float32))
+
+    def verify(prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+        return [0.5, 0.6]
+
+    assert best_of_n(propose, verify, ["q"]).texts[0] == "odd"
+    assert best_of_n(propose, verify, ["q"], proposer_weight=1.0).texts[0] == "likely"
+    with pytest.raises(DataError, match="needs the proposer's log-probabilities"):
+        best_of_n(lambda prompts: Completions(["q"], ["a"], rows=np.array([0])), lambda p, t: [0.5], ["q"], proposer_weight=1.0)
+    with pytest.raises(DataError, match=r"must lie in \[0, 1\]"):
+        product_of_experts([2.0], [-1.0])
+    with pytest.raises(DataError, match="at most 0"):
+        product_of_experts([0.5], [np.nan])
+    with pytest.raises(DataError, match="cannot be multiplied"):
+        product_of_experts([0.5], [-1.0, -2.0])

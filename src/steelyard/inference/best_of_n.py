@@ -1,6 +1,6 @@
 """Best of n: propose several answers, let a verifier score them, take one.
 
-Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems".
+Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems"; products of experts after Hinton 2002.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from steelyard.completions import Completions
 from steelyard.errors import ConfigError, DataError
 
 Propose = Callable[[Sequence[str]], Completions]
+Floats = NDArray[np.float64]
 Verify = Callable[[Sequence[str], Sequence[str]], ArrayLike]
+
+_LEAST = 1e-12
 
 
 def choose(
@@ -71,7 +74,53 @@ def choose(
     return np.asarray(order[ends[:-1]], dtype=np.int64)
 
 
-def best_of_n(propose: Propose, verify: Verify, prompts: Sequence[str], *, by: Literal["response", "answer"] = "response") -> Completions:
+def product_of_experts(scores: ArrayLike, logprobs: ArrayLike, lengths: ArrayLike | None = None, *, weight: float = 1.0) -> Floats:
+    """Logarithm of verifier × proposer: log P(right | response) + weight · log P(response | prompt).
+
+    Parameters
+    ----------
+    scores : (n,) float in [0, 1]
+        P(right) of a verifier; NaN stays NaN.
+    logprobs : (n,) float
+        Of the proposer, summed over tokens.
+    lengths : (n,) float, optional
+        Tokens of each response; with them the proposer counts per token, so that it does not prefer the short.
+    weight : float ≥ 0
+        Of the proposer; 0 leaves the verifier alone.
+
+    Returns
+    -------
+    (n,) float64
+
+    Raises
+    ------
+    DataError
+        A score is no probability, a log-probability is missing or positive, or shapes differ.
+
+    Examples
+    --------
+    >>> product_of_experts([0.9, 0.6], np.log([0.1, 0.4])).round(2).tolist()
+    [-2.41, -1.43]
+    """
+    s, log_p = np.asarray(scores, dtype=np.float64), np.asarray(logprobs, dtype=np.float64)
+    if s.shape != log_p.shape or s.ndim != 1:
+        raise DataError(f"scores of shape {s.shape} and log-probabilities of shape {log_p.shape} cannot be multiplied; give one of each")
+    if ((s < 0) | (s > 1)).any():
+        raise DataError("the product of experts multiplies probabilities, so scores must lie in [0, 1]; calibrate them or choose by score")
+    if not (log_p <= 0).all() or not weight >= 0:
+        raise DataError(f"log-probabilities must be known and at most 0, and the proposer's weight ({weight}) at least 0")
+    told = log_p if lengths is None else log_p / np.maximum(np.asarray(lengths, dtype=np.float64), 1)
+    return np.log(np.maximum(s, _LEAST)) + weight * told
+
+
+def best_of_n(
+    propose: Propose,
+    verify: Verify,
+    prompts: Sequence[str],
+    *,
+    by: Literal["response", "answer"] = "response",
+    proposer_weight: float = 0.0,
+) -> Completions:
     """Propose, verify, select: one completion per prompt.
 
     Parameters
@@ -83,6 +132,13 @@ def best_of_n(propose: Propose, verify: Verify, prompts: Sequence[str], *, by: L
     prompts : sequence of str
     by : {"response", "answer"}
         As in `choose`.
+    proposer_weight : float ≥ 0
+        Above 0 the choice is by `product_of_experts`: scores are probabilities and the completions need `logprobs`.
+
+    Raises
+    ------
+    DataError
+        A prompt got no proposal, or log-probabilities are needed and missing.
 
     Examples
     --------
@@ -98,4 +154,8 @@ def best_of_n(propose: Propose, verify: Verify, prompts: Sequence[str], *, by: L
     order = np.argsort(made.rows, kind="stable")
     made = made.take(order)
     scores = np.asarray(verify(made.prompts, made.texts), dtype=np.float64)
+    if proposer_weight:
+        if made.logprobs is None:
+            raise DataError("the product of experts needs the proposer's log-probabilities; give `logprobs` to Completions")
+        scores = product_of_experts(scores, made.logprobs, weight=proposer_weight)
     return made.take(choose(scores, np.r_[0, counts.cumsum()], made.answers if by == "answer" else None, by))

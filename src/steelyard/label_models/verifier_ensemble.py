@@ -6,42 +6,37 @@ class balance from third moments in closed form and the guard against dependent 
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Literal, Self, get_args
+import os
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator
 
 from steelyard.errors import LabelModelError
-from steelyard.label_models.base import LabelModel
-from steelyard.label_models.dawid_skene import DawidSkene
-from steelyard.label_models.dependencies import learn_dependencies
-from steelyard.label_models.metal import MeTaL
-from steelyard.label_models.triplet import TripletModel
-from steelyard.label_models.verifier_moments import class_balance_from_votes, linear_weights
-from steelyard.score_scales import ScoreScale, balance_thresholds, scaled_within, votes_above
+from steelyard.label_models import verifier_steps as steps
+from steelyard.label_models.dependencies import Dependency
+from steelyard.label_models.verifier_clusters import NeighbourRates, QueryClusters, query_means
+from steelyard.label_models.verifier_habits import (
+    NEAR_COPY,
+    DependentVerifiers,
+    GuardedEnsemble,
+    dependent_verifiers,
+    doubt,
+    representatives,
+    warn_guarded,
+)
+from steelyard.label_models.verifier_options import Dependencies, Keep, Missing, Model, Per, Scale, Strategy, check_options
+from steelyard.label_models.verifier_rates import VerifierRates
+from steelyard.label_models.verifier_steps import LOWEST
+from steelyard.score_scales import ScoreScale, scaled_within, votes_above, votes_within
 from steelyard.verifier_scores import MAJORITY, VerifierScores
-from steelyard.votes import Votes
+
+__all__ = ["DependentVerifiers", "GuardedEnsemble", "VerifierEnsemble"]
 
 Floats = NDArray[np.float64]
-Keep = Literal["adaptive", "all", "small", "large", "none"]
-Model = Literal["dawid-skene", "metal", "triplet", "continuous"]
-Strategy = Literal["dataset", "difficulty", "nearest"]
-
-_CLASSES = ("wrong", "right")
-_INFORMATIVE = 0.1
-_LOWEST = 0.01
-
-
-class DependentVerifiers(UserWarning):
-    """Verifiers fire together for another reason than that a response is right."""
-
-
-class GuardedEnsemble(UserWarning):
-    """What the verifiers share is not correctness as far as anyone can tell: the ensemble does not use the fitted weights."""
+_LEAST_ROWS = 10
 
 
 class VerifierEnsemble(BaseEstimator):
@@ -57,11 +52,14 @@ class VerifierEnsemble(BaseEstimator):
         As in `ScoreScale`, or by the range within each query. Scores in [0, 1] are left alone by "range".
     threshold : "class-balance" or float in (0, 1)
         Every continuous verifier says yes as often as responses are right, or one threshold for all.
+    per : {"dataset", "cluster", "query"}
+        Whose scores the quantile is taken of: all, those of each cluster of the strategy, or those of each query.
     keep : {"adaptive", "all", "small", "large", "none"}
         Filter by the share μ of yes: .1 < μ < .9; μ > .5; μ < .5; no filter. Adaptive: "large" where responses are right on less than a
         fifth, "small" on more than four fifths, else "all".
     dependencies : {"drop", "model", "none"}
-        One verifier of each group that `learn_dependencies` finds stays; all stay and `MeTaL` models the groups; or nothing is done.
+        What is done about the pairs that `learn_dependencies` finds: of near-copies (residual correlation of `NEAR_COPY` or more) one
+        stays; all stay and `MeTaL` models the pairs; or nothing, not even looking.
     label_model : {"dawid-skene", "metal", "triplet", "continuous"}
         The last weighs scores instead of votes: w = Σ⁻¹ Cov(s, y).
     majority : bool
@@ -69,12 +67,16 @@ class VerifierEnsemble(BaseEstimator):
     guard : bool
         Fall back where fewer than three verifiers tell right from wrong (TPR - FPR ≥ .1), or where the majority verifier, whose link to
         correctness is the one thing known beforehand, is not among them: a shared habit, such as length, was then taken for the class.
-    strategy : {"dataset", "difficulty", "nearest"}
-        One model for all queries, one per tercile of the number of distinct answers, or one per query from its `neighbours` nearest.
+    strategy : {"dataset", "difficulty", "embedding", "random", "nearest"}
+        One model for all queries, one per cluster as in `QueryClusters`, or one per query from its `neighbours` nearest.
     missing : {"zero", "query-mean"}
         What stands for a missing score. A missing score never votes yes.
     neighbours : int
         Queries per model of "nearest", by the Euclidean distance of mean scaled scores.
+    clusters, encoder, seed
+        As in `QueryClusters`.
+    soft : bool
+        Among responses with equal votes the weighted mean score decides, in `predict_proba` too; else the plain mean, in `select` only.
 
     Attributes
     ----------
@@ -86,8 +88,8 @@ class VerifierEnsemble(BaseEstimator):
         Labels that the fit looked at.
     dependencies_ : list of Dependency
     guard_ : str
-        Why the fitted weights are not used; empty when they are. Then the majority decides, ties by the mean score of verifiers that have
-        no part in the habit; without answers the mean.
+        Why the fitted weights are not used; empty when they are. Then the majority decides and, where a habit was found, the first of
+        equals, so that the choice is that of a plain majority vote; without answers the mean decides.
 
     Raises
     ------
@@ -111,16 +113,21 @@ class VerifierEnsemble(BaseEstimator):
 
     def __init__(
         self,
-        scale: Literal["range", "quantile", "winsorize", "query"] = "range",
+        scale: Scale = "range",
         threshold: float | Literal["class-balance"] = "class-balance",
         keep: Keep = "adaptive",
-        dependencies: Literal["drop", "model", "none"] = "drop",
+        dependencies: Dependencies = "drop",
         label_model: Model = "dawid-skene",
         majority: bool = True,
         guard: bool = True,
         strategy: Strategy = "dataset",
-        missing: Literal["zero", "query-mean"] = "zero",
+        missing: Missing = "zero",
         neighbours: int = 200,
+        per: Per = "dataset",
+        clusters: int = 3,
+        encoder: Any = None,
+        seed: int = 0,
+        soft: bool = False,
     ) -> None:
         self.scale = scale
         self.threshold = threshold
@@ -132,6 +139,11 @@ class VerifierEnsemble(BaseEstimator):
         self.strategy = strategy
         self.missing = missing
         self.neighbours = neighbours
+        self.per = per
+        self.clusters = clusters
+        self.encoder = encoder
+        self.seed = seed
+        self.soft = soft
 
     def fit(
         self,
@@ -153,294 +165,186 @@ class VerifierEnsemble(BaseEstimator):
         y : (n,) or (Q, R) int, optional
             1 right, 0 wrong, -1 unknown; read for the class balance only. `scores.labels` are never read unless "labels" asks for them.
         """
-        self._check_options()
-        prepared = self._prepared(scores, answers)
-        named = prepared.names
-        alive = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in prepared.values.T])
-        if not alive.any():
-            raise LabelModelError(f"none of the verifiers {', '.join(named)} ever varies: constant scores choose nothing")
-        why = np.where(alive, "", "never varies").astype(object)
-        why[np.isnan(prepared.values).all(axis=0)] = "no scores"
-        self._names, self._alive = named, alive
-        seen = prepared.select(alive)
+        check_options(self.get_params(deep=False))
+        prepared = steps.with_answers(scores, answers, self.majority)
+        self._names = prepared.names
+        self._alive, why = steps.silent_verifiers(prepared)
+        seen = prepared.select(self._alive)
         self._scale = ScoreScale.of(seen.values, "range" if self.scale == "query" else self.scale)
+        spoken = steps.spoken_rows(seen)
         scaled = self._scaled(seen)
-        # Queries on which no verifier says anything teach nothing.
-        spoken = ~np.isnan(np.delete(seen.values, _position(seen.names, MAJORITY), axis=1)).all(axis=1)
-        spoken = np.logical_or.reduceat(spoken, seen.offsets[:-1])[seen.query_of]
-        self._balance(scaled[spoken], class_balance, y if y is not None else prepared.labels)
-        self._thresholds = self._thresholds_at(scaled[spoken], self.class_balance_)
-        votes = votes_above(scaled, self._thresholds)[spoken]
-        yes = votes.mean(axis=0)
-        kept = _filtered(yes, self._rule())
-        pairs = self._dependent(votes, kept, seen.names)
-        if self.dependencies == "drop" and len(pairs):
-            stays = _representatives(votes, kept, pairs)
-            why[np.flatnonzero(alive)[kept & ~stays]] = "depends on another"
+        sizes = np.bincount(seen.query_of[spoken]) if self.per == "query" else None
+        given = steps.learned_balance(
+            class_balance,
+            y if y is not None else prepared.labels,
+            scaled[spoken],
+            self.threshold,
+            None if sizes is None else sizes[sizes > 0],
+        )
+        self.class_balance_, self.class_balance_source_, self.labels_used_ = given
+        self._clusters = None
+        if self.strategy not in ("dataset", "nearest"):
+            self._clusters = QueryClusters(self.strategy, self.clusters, self.encoder, self.seed).fit(seen)  # type: ignore[arg-type]
+        of_row = np.zeros(len(seen), dtype=np.int64) if self._clusters is None else self._clusters.of(seen)[seen.query_of]
+        votes = self._learn_thresholds(seen, scaled, spoken, of_row)
+        rule = steps.filter_rule(self.keep, self.class_balance_)
+        yes = votes[spoken].mean(axis=0)
+        kept = steps.filtered(yes, rule)
+        named = [name for name, stays in zip(seen.names, kept, strict=True) if stays]
+        self.dependencies_: list[Dependency] = []
+        if self.dependencies != "none" and len(named) > 1:
+            self.dependencies_ = dependent_verifiers(votes[spoken][:, kept], named, self.dependencies)
+        if self.dependencies == "drop" and (copies := [pair for pair in self.dependencies_ if pair.strength >= NEAR_COPY]):
+            stays = representatives(votes[spoken], kept, _positions(copies, list(seen.names)))
+            why[np.flatnonzero(self._alive)[kept & ~stays]] = "depends on another"
             kept = stays
-        why[np.flatnonzero(alive)[(why[alive] == "") & ~kept]] = f"share of yes ({self._rule()})"
-        self._kept, self._pairs = kept, pairs if self.dependencies == "model" else np.empty((0, 2), np.int64)
-        self._learn(votes[:, kept], scaled[spoken][:, kept])
+        why[np.flatnonzero(self._alive)[(why[self._alive] == "") & ~kept]] = f"share of yes ({rule})"
+        self._kept = kept
+        self._modelled = _positions(self.dependencies_, named).tolist() if self.dependencies == "model" else []
+        self._learn(votes[spoken][:, kept], scaled[spoken][:, kept])
         self._remember(why, yes)
-        self._guard(seen.names)
+        self._doubt()
+        self._local: dict[int, VerifierRates] = {}
+        self._near: NeighbourRates | None = None
         if self.strategy != "dataset" and not self.guard_:
-            self._learn_locally(seen, scaled, spoken)
+            self._learn_locally(seen, scaled, votes[:, kept], spoken, of_row)
         return self
 
     def predict_proba(self, scores: VerifierScores | ArrayLike, answers: Any = None) -> Floats:
         """P(right) of every response, (n,) for `VerifierScores`, (Q, R) for an array."""
-        prepared = self._fitted(scores, answers).select(self._alive)
-        scaled = self._scaled(prepared)
-        probability = self._posterior(prepared, scaled)
+        prepared = self._fitted(scores, answers)
+        probability = self._posterior(prepared, self._scaled(prepared))
         return probability if isinstance(scores, VerifierScores) else probability.reshape(np.shape(scores)[:2])
 
     def select(self, scores: VerifierScores | ArrayLike, answers: Any = None) -> NDArray[np.int64]:
         """(Q,) the response taken, counted within its query: the most probable, then the highest mean score, then the first."""
-        prepared = self._fitted(scores, answers).select(self._alive)
+        prepared = self._fitted(scores, answers)
         scaled = self._scaled(prepared)
         mean = scaled[:, self._trusted].mean(axis=1) if self._trusted.any() else np.zeros(len(scaled))
-        first = prepared.majority() if self.guard_ and prepared.answers is not None else self._posterior(prepared, scaled)
-        order = np.lexsort((np.arange(len(mean)), -mean, -np.round(first, 9), prepared.query_of))
+        order = np.lexsort((np.arange(len(mean)), -mean, -np.round(self._posterior(prepared, scaled), 9), prepared.query_of))
         return np.asarray(order[prepared.offsets[:-1]] - prepared.offsets[:-1], dtype=np.int64)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write everything learned into `folder`: arrays in safetensors, the rest as JSON in their header, one file per label model.
+
+        Raises
+        ------
+        LabelModelError
+            It is not fitted, or its encoder is an object, which no file can hold: give the name of one.
+        """
+        from steelyard.label_models.verifier_files import save_ensemble
+
+        save_ensemble(self, folder)
+
+    @staticmethod
+    def load(folder: str | os.PathLike[str]) -> VerifierEnsemble:
+        """Read an ensemble written by `save`; it predicts and selects as before."""
+        from steelyard.label_models.verifier_files import load_ensemble
+
+        return load_ensemble(folder)
 
     # Steps of the fit
 
-    def _prepared(self, scores: VerifierScores | ArrayLike, answers: Any) -> VerifierScores:
-        if not isinstance(scores, VerifierScores):
-            scores = VerifierScores.from_array(scores, answers)
-        elif answers is not None:
-            raise LabelModelError("VerifierScores bring their own answers; give `answers` to VerifierScores instead")
-        return scores.with_majority() if self.majority and scores.answers is not None and MAJORITY not in scores.names else scores
-
     def _scaled(self, seen: VerifierScores) -> Floats:
         x = scaled_within(seen.values, seen.offsets) if self.scale == "query" else self._scale.apply(seen.values)
-        if self.missing == "query-mean":
-            given = ~np.isnan(x)
-            total = np.add.reduceat(np.where(given, x, 0.0), seen.offsets[:-1], axis=0)
-            count = np.add.reduceat(given, seen.offsets[:-1], axis=0, dtype=np.int64)
-            x = np.where(given, x, (total / np.maximum(count, 1))[seen.query_of])
-        return np.nan_to_num(x, nan=0.0)
+        return steps.fill_missing(x, seen, self.missing)
 
-    def _balance(self, scaled: Floats, class_balance: Any, labels: Any) -> None:
-        self.labels_used_ = 0
-        if isinstance(class_balance, str) and class_balance == "estimate":
-            share, self.class_balance_source_ = 0.5, "estimate"
-            # Thresholds need the balance and the balance votes: a few rounds from the medians on.
-            for _ in range(10):
-                share = class_balance_from_votes(votes_above(scaled, self._thresholds_at(scaled, share)))
-        elif isinstance(class_balance, int | float) and not isinstance(class_balance, bool):
-            if not 0 < class_balance < 1:
-                raise LabelModelError(f"class_balance is {class_balance}; P(a response is right) must lie between 0 and 1")
-            share, self.class_balance_source_ = float(class_balance), "given"
-        elif class_balance == "labels" and labels is not None and (np.asarray(labels) >= 0).any():
-            known = np.asarray(labels).ravel()
-            known = known[known >= 0]
-            self.labels_used_, self.class_balance_source_ = len(known), "labels"
-            share = float(known.mean())
-        else:
-            raise LabelModelError(
-                "the class balance is unknown: give class_balance as the chance that a response is right, as 'labels' together with a few "
-                "labels `y`, or as 'estimate' to learn it from the votes"
-            )
-        self.class_balance_ = float(np.clip(share, _LOWEST, 1 - _LOWEST))
-
-    def _thresholds_at(self, scaled: Floats, balance: float) -> Floats:
-        if self.threshold == "class-balance":
-            return balance_thresholds(scaled, balance)
-        return np.full(scaled.shape[1], float(self.threshold))
-
-    def _rule(self) -> str:
-        if self.keep != "adaptive":
-            return self.keep
-        return "large" if self.class_balance_ < 0.2 else "small" if self.class_balance_ > 0.8 else "all"
-
-    def _dependent(self, votes: NDArray[np.int8], kept: NDArray[np.bool_], names: tuple[str, ...]) -> NDArray[np.int64]:
-        self.dependencies_ = []
-        if self.dependencies == "none" or kept.sum() < 2:
-            return np.empty((0, 2), np.int64)
-        chosen = [name for name, stays in zip(names, kept, strict=True) if stays]
-        self.dependencies_ = learn_dependencies(Votes(votes[:, kept], classes=_CLASSES, sources=chosen))
-        if self.dependencies_:
-            first = self.dependencies_[0]
-            warnings.warn(
-                f"{len(self.dependencies_)} pairs of verifiers depend on each other beyond correctness, most of all '{first.first}' and "
-                f"'{first.second}' ({first.strength:.2f}); dependencies='{self.dependencies}' decides what is done about it",
-                DependentVerifiers,
-                stacklevel=4,
-            )
-        return np.array([[names.index(pair.first), names.index(pair.second)] for pair in self.dependencies_], np.int64).reshape(-1, 2)
+    def _learn_thresholds(
+        self, seen: VerifierScores, scaled: Floats, spoken: NDArray[np.bool_], of_row: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        whole = steps.thresholds_at(scaled[spoken], self.threshold, self.class_balance_)
+        self._thresholds = whole[None]
+        if self.per == "query":
+            return votes_within(scaled, seen.offsets, self.class_balance_)
+        if self.per == "dataset":
+            return votes_above(scaled, whole)
+        self._thresholds = np.tile(whole, (of_row.max() + 1, 1))
+        for cluster in np.unique(of_row[spoken]):
+            self._thresholds[cluster] = steps.thresholds_at(scaled[spoken & (of_row == cluster)], self.threshold, self.class_balance_)
+        return steps.votes_by_group(scaled, self._thresholds, of_row)
 
     def _learn(self, votes: NDArray[np.int8], scaled: Floats) -> None:
         self._few = votes.shape[1] < 3
-        self._linear: tuple[Floats, float] | None = None
-        self._model: LabelModel | None = None
-        self._tpr, self._fpr = np.full((2, votes.shape[1]), np.nan)
+        unknown = np.full(votes.shape[1], np.nan)
+        self._rates = VerifierRates(unknown, unknown, unknown, None)
         if self._few:
-            warnings.warn(
-                f"only {votes.shape[1]} verifiers are left, and three are needed to learn from agreement; they are weighed equally",
-                GuardedEnsemble,
-                stacklevel=4,
+            warn_guarded(
+                f"only {votes.shape[1]} verifiers are left, and three are needed to learn from agreement; they are weighed equally"
             )
+        else:
+            self._rates = VerifierRates.learn(votes, scaled, self.label_model, self.class_balance_, self._modelled)
+
+    def _learn_locally(
+        self, seen: VerifierScores, scaled: Floats, votes: NDArray[np.int8], spoken: NDArray[np.bool_], of_row: NDArray[np.int64]
+    ) -> None:
+        if self.strategy == "nearest":
+            self._near = NeighbourRates(query_means(scaled, seen), votes, seen.offsets, self.neighbours)
             return
-        if self.label_model == "continuous":
-            weights = linear_weights(scaled, self.class_balance_)
-            self._linear = weights, float(self.class_balance_ - scaled.mean(axis=0) @ weights)
-            right = np.clip(scaled @ weights + self._linear[1], 0, 1)
-            self._tpr, self._fpr = (votes.T @ w / w.sum() for w in (right, 1 - right))
-            return
-        self._model = self._new_model(self.class_balance_).fit(Votes(votes, classes=_CLASSES))
-        self._tpr, self._fpr = self._model.confusions_[:, 1, 1].copy(), self._model.confusions_[:, 0, 1].copy()
-        # Most verifiers are better than chance: otherwise "right" is what the model calls wrong.
-        self._flipped = bool((self._tpr - self._fpr).sum() < 0)
-        if self._flipped:
-            self._tpr, self._fpr = self._fpr, self._tpr
+        for cluster in np.unique(of_row):
+            rows = (of_row == cluster) & spoken
+            if rows.sum() >= _LEAST_ROWS:
+                self._local[int(cluster)] = self._part(votes[rows])
 
-    def _new_model(self, balance: float) -> LabelModel:
-        prior = [1 - balance, balance]
-        if len(self._pairs):
-            position = np.cumsum(self._kept) - 1
-            return MeTaL(class_prior=prior, dependencies=position[self._pairs].tolist())
-        return {"dawid-skene": DawidSkene, "metal": MeTaL, "triplet": TripletModel}[self.label_model](class_prior=prior)
-
-    def _learn_locally(self, seen: VerifierScores, scaled: Floats, spoken: NDArray[np.bool_]) -> None:
-        self._local: dict[int, LabelModel] = {}
-        if self.label_model == "continuous" or self._few:
-            raise LabelModelError(f"strategy '{self.strategy}' needs a label model of votes and three verifiers; use strategy='dataset'")
-        self._train = (_means(scaled, seen), votes_above(scaled, self._thresholds)[:, self._kept], seen.offsets)
-        if self.strategy == "difficulty":
-            difficulty = seen.distinct_answers()
-            self._cuts = np.unique(np.quantile(difficulty, [1 / 3, 2 / 3]))
-            of_query = np.searchsorted(self._cuts, difficulty)
-            for cluster in np.unique(of_query):
-                rows = (of_query == cluster)[seen.query_of] & spoken
-                if rows.sum() >= 10:
-                    self._local[int(cluster)] = self._fit_part(self._train[1][rows])
-
-    def _fit_part(self, votes: NDArray[np.int8]) -> LabelModel:
-        """A model of some rows, whose class balance is what the model of all rows believes of them."""
-        assert self._model is not None
-        balance = np.clip(self._right(self._model, votes).mean(), _LOWEST, 1 - _LOWEST)
-        return self._new_model(float(balance)).fit(Votes(votes, classes=_CLASSES))
+    def _part(self, votes: NDArray[np.int8]) -> VerifierRates:
+        """Rates on some rows, whose class balance is what the rates on all rows believe of them."""
+        balance = float(np.clip(self._rates.right(votes, votes).mean(), LOWEST, 1 - LOWEST))
+        return VerifierRates.learn(votes, votes, self.label_model, balance, self._modelled, self._rates.flipped)
 
     def _remember(self, why: NDArray[Any], yes: Floats) -> None:
-        width = len(self._names)
-        columns = {name: np.full(width, np.nan) for name in ("yes", "threshold", "tpr", "fpr", "weight")}
         alive = np.flatnonzero(self._alive)
         kept = alive[self._kept]
-        columns["yes"][alive], columns["threshold"][alive] = yes, self._thresholds
-        columns["tpr"][kept], columns["fpr"][kept] = self._tpr, self._fpr
-        t, f = self._tpr.clip(_LOWEST, 1 - _LOWEST), self._fpr.clip(_LOWEST, 1 - _LOWEST)
-        columns["weight"][kept] = np.log(t / (1 - t)) - np.log(f / (1 - f)) if self._linear is None else self._linear[0]
-        self.verifiers_ = pl.DataFrame({"name": self._names, "kept": np.isin(np.arange(width), kept), "why": why.tolist(), **columns})
+        columns = {name: np.full(len(self._names), np.nan) for name in ("yes", "threshold", "tpr", "fpr", "weight")}
+        columns["yes"][alive] = yes
+        if len(self._thresholds) == 1 and self.per != "query":
+            columns["threshold"][alive] = self._thresholds[0]
+        columns["tpr"][kept], columns["fpr"][kept], columns["weight"][kept] = self._rates.tpr, self._rates.fpr, self._rates.weights
+        table = {"name": self._names, "kept": np.isin(np.arange(len(self._names)), kept), "why": why.tolist(), **columns}
+        self.verifiers_ = pl.DataFrame(table)
 
-    def _guard(self, names: tuple[str, ...]) -> None:
+    def _doubt(self) -> None:
+        names = [name for name, lives in zip(self._names, self._alive, strict=True) if lives]
+        kept = [name for name, stays in zip(names, self._kept, strict=True) if stays]
         self.guard_ = "fewer than three verifiers" if self._few else ""
         self._trusted = np.ones(len(names), dtype=bool)
         if not self.guard or self._few:
             return
-        kept = [name for name, stays in zip(names, self._kept, strict=True) if stays]
-        tells = {name for name, gap in zip(kept, self._tpr - self._fpr, strict=True) if gap >= _INFORMATIVE}
-        if len(tells) < 3:
-            self.guard_ = f"only {len(tells)} verifiers tell right from wrong"
-        elif MAJORITY in names and MAJORITY not in tells:
-            self.guard_ = f"what {', '.join(sorted(tells)[:4])} share has nothing to do with how often an answer is given"
-        if self.guard_ and MAJORITY in names and MAJORITY not in tells:
-            # Not even ties are left to what may be a habit.
-            linked = {name for pair in self.dependencies_ for name in pair[:2]}
-            self._trusted = np.array([name not in tells | linked for name in names])
+        self.guard_, telling = doubt(kept, self._rates.tpr, self._rates.fpr, MAJORITY in names)
+        if self.guard_ and MAJORITY in names:
+            # Not even ties are left to what may be a habit: only to those that side with how often an answer is given.
+            self._trusted = np.array([name in telling and MAJORITY in telling for name in names])
         if self.guard_:
-            warnings.warn(
-                f"{self.guard_}: " + ("the majority decides" if MAJORITY in names else "the mean score decides"),
-                GuardedEnsemble,
-                stacklevel=3,
-            )
+            warn_guarded(f"{self.guard_}: " + ("the majority decides" if MAJORITY in names else "the mean score decides"))
 
     # Prediction
 
     def _fitted(self, scores: VerifierScores | ArrayLike, answers: Any) -> VerifierScores:
         if not hasattr(self, "verifiers_"):
             raise LabelModelError("this VerifierEnsemble is not fitted yet; call `fit` first")
-        prepared = self._prepared(scores, answers)
+        prepared = steps.with_answers(scores, answers, self.majority)
         if prepared.names != self._names:
             missing = [name for name in self._names if name not in prepared.names]
             raise LabelModelError(
                 f"the ensemble was fitted on the verifiers {', '.join(self._names)}; these scores "
                 + (f"lack '{missing[0]}'" if missing else "have others or another order")
             )
-        return prepared
+        return prepared.select(self._alive)
 
     def _posterior(self, seen: VerifierScores, scaled: Floats) -> Floats:
         if self.guard_:
             return seen.majority() if seen.answers is not None else np.asarray(scaled[:, self._kept].mean(axis=1))
-        if self._linear is not None:
-            return np.clip(scaled[:, self._kept] @ self._linear[0] + self._linear[1], 0, 1)
-        assert self._model is not None
-        votes = votes_above_learned(scaled, self._thresholds)[:, self._kept]
-        probability = self._right(self._model, votes)
-        if self.strategy == "difficulty":
-            of_row = np.searchsorted(self._cuts, seen.distinct_answers())[seen.query_of]
-            for cluster, model in self._local.items():
-                probability[of_row == cluster] = self._right(model, votes[of_row == cluster])
-        elif self.strategy == "nearest":
-            means, learned, offsets = self._train
-            distance = ((_means(scaled, seen)[:, None] - means) ** 2).sum(axis=2) if seen.n_queries * len(means) < 10**6 else None
-            for q in range(seen.n_queries):
-                own = ((_means(scaled, seen)[q] - means) ** 2).sum(axis=1) if distance is None else distance[q]
-                near = np.argsort(own, kind="stable")[: self.neighbours]
-                rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in near])
-                part = slice(seen.offsets[q], seen.offsets[q + 1])
-                probability[part] = self._right(self._fit_part(learned[rows]), votes[part])
-        return probability
-
-    def _right(self, model: LabelModel, votes: NDArray[np.int8]) -> Floats:
-        right = model.predict_proba(Votes(votes, classes=_CLASSES))[:, 1].astype(np.float64)
-        return 1 - right if self._flipped else right
-
-    def _check_options(self) -> None:
-        allowed = {
-            "scale": ("range", "quantile", "winsorize", "query"),
-            "keep": get_args(Keep),
-            "dependencies": ("drop", "model", "none"),
-            "label_model": get_args(Model),
-            "strategy": get_args(Strategy),
-            "missing": ("zero", "query-mean"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise LabelModelError(f"{name} must be one of {', '.join(values)}, got '{getattr(self, name)}'")
-        if self.threshold != "class-balance" and not (isinstance(self.threshold, int | float) and 0 < self.threshold < 1):
-            raise LabelModelError(f"threshold must be 'class-balance' or lie between 0 and 1, got {self.threshold!r}")
+        of_row = np.zeros(len(seen), dtype=np.int64) if self._clusters is None else self._clusters.of(seen)[seen.query_of]
+        if self.per == "query":
+            votes = votes_within(scaled, seen.offsets, self.class_balance_)[:, self._kept]
+        else:
+            votes = steps.votes_by_group(scaled, self._thresholds, of_row if self.per == "cluster" else 0 * of_row)[:, self._kept]
+        told = scaled[:, self._kept]
+        probability = self._rates.right(votes, told)
+        for cluster, rates in self._local.items():
+            probability[of_row == cluster] = rates.right(votes[of_row == cluster], told[of_row == cluster])
+        if self._near is not None:
+            probability = self._near.right(query_means(scaled, seen), votes, seen.offsets, self._part)
+        return self._rates.softened(probability, told) if self.soft else probability
 
 
-def votes_above_learned(scaled: Floats, thresholds: Floats) -> NDArray[np.int8]:
-    """Votes on new rows: only the threshold counts, not whether these rows happen to lie above it."""
-    return np.where(thresholds <= 0, scaled > 0, scaled >= thresholds).astype(np.int8)
-
-
-def _filtered(yes: Floats, rule: str) -> NDArray[np.bool_]:
-    varies = (yes > 0) & (yes < 1)
-    kept = {"all": (yes > 0.1) & (yes < 0.9), "small": yes > 0.5, "large": yes < 0.5, "none": np.ones(len(yes), dtype=bool)}[rule] & varies
-    return kept if kept.any() else varies
-
-
-def _representatives(votes: NDArray[np.int8], kept: NDArray[np.bool_], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Of each group of dependent verifiers the one that shares most with the verifiers outside of it; nobody's label is asked."""
-    linked = np.zeros((len(kept), len(kept)), dtype=bool)
-    linked[pairs[:, 0], pairs[:, 1]] = True
-    group = connected_components(linked, directed=False)[1]
-    shared = np.nan_to_num(np.corrcoef(votes.T.astype(np.float64)))
-    outside = ((group[:, None] != group) & kept) * shared
-    stays = kept.copy()
-    for g in np.unique(group[pairs]):
-        members = np.flatnonzero((group == g) & kept)
-        stays[members] = False
-        stays[members[outside[members].sum(axis=1).argmax()]] = True
-    return stays
-
-
-def _means(scaled: Floats, seen: VerifierScores) -> Floats:
-    return np.asarray(np.add.reduceat(scaled, seen.offsets[:-1], axis=0) / np.diff(seen.offsets)[:, None])
-
-
-def _position(names: tuple[str, ...], name: str) -> list[int]:
-    return [names.index(name)] if name in names and len(names) > 1 else []
+def _positions(pairs: list[Dependency], names: list[str]) -> NDArray[np.int64]:
+    return np.array([[names.index(pair.first), names.index(pair.second)] for pair in pairs], np.int64).reshape(-1, 2)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
-from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from steelyard.encoders import OFFLINE, TextEncoder
 from steelyard.errors import ConfigError, TrainingError
-from steelyard.training.fine_tuning import add_lora, build, device_of
+from steelyard.storage import atomic_path, read_json, write_json
+from steelyard.training.base import DESCRIPTION
+from steelyard.training.cls_scorer import ClsScorer, score_head
+from steelyard.training.fine_tuning import add_lora, build, device_of, load_model, save_model
 from steelyard.training.objective_trainer import Schedule, train
 from steelyard.training.objectives import Objective
+from steelyard.training.probe import describe_encoder, restore_encoder
 from steelyard.training.token_rows import (
     PadBatch,
     SoftDataset,
@@ -59,11 +64,12 @@ class ScoreStudent(BaseEstimator):
     Parameters
     ----------
     model
-        With `tune="ridge"` or `"mlp"` anything with `encode(texts) -> (n, d)`, or the name of an encoder; else the hub name or folder of a
-        model that reads prompt and response together (a cross-encoder), or a pair (model with one output, tokenizer), which is copied.
+        With `tune="ridge"` or `"mlp"` anything with `encode(texts) -> (n, d)`, or the name of an encoder; else the hub name or folder of an
+        encoder that reads prompt and response together (a cross-encoder) with a `ClsScorer` on it, or a pair (model with one output,
+        tokenizer), which is copied and keeps its own output.
     tune
-        `"ridge"`: linear on frozen features of prompt and response (their products and absolute differences). `"mlp"`: a network of widths
-        512 and 256 with GELU and dropout on these. `"full"`, `"lora"`: the model is fine-tuned.
+        `"ridge"`: linear on frozen features of prompt and response (their products and absolute differences). `"mlp"`: `score_head` on
+        these. `"full"`, `"lora"`: the model is fine-tuned.
     template
         What a cross-encoder reads.
     penalty
@@ -166,10 +172,61 @@ class ScoreStudent(BaseEstimator):
                 found[rows] = logits[:, 0].float().cpu().numpy()
         return found
 
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the weights (safetensors) and, last, the parameters (JSON); of a frozen encoder only its name and settings."""
+        folder, kind = Path(folder), "frozen"
+        if hasattr(self, "weights_") or hasattr(self, "head_"):
+            state = {"weights": torch.from_numpy(self.weights_)} if hasattr(self, "weights_") else self.head_.state_dict()
+            with atomic_path(folder / "head.safetensors") as temporary:
+                save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+        elif not hasattr(self, "model_"):
+            raise TrainingError("this ScoreStudent has learned nothing yet; call fit(prompts, texts, scores) before save")
+        elif isinstance(self.model_, ClsScorer):
+            self.model_.save(self.tokenizer_, folder)
+            kind = "cls"
+        else:
+            save_model(self.model_, self.tokenizer_, folder)
+            kind = "model"
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in ("model", "progress")}
+        encoder = describe_encoder(self._encoder()) if kind == "frozen" else None
+        write_json(folder / DESCRIPTION, {"kind": "ScoreStudent", "of": kind, "parameters": parameters, "encoder": encoder})
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; an encoder of your own class must be set again as `student.model`.
+
+        Raises
+        ------
+        TrainingError
+            The folder holds no ScoreStudent, or its model is not readable.
+        """
+        folder = Path(folder)
+        content = read_json(folder / DESCRIPTION)
+        if not isinstance(content, dict) or content.get("kind") != "ScoreStudent":
+            raise TrainingError(f"'{folder}' holds no ScoreStudent; write one with `save`")
+        frozen = content["of"] == "frozen"
+        student = cls(restore_encoder(content["encoder"]) if frozen else str(folder / "model"), **content["parameters"])
+        if frozen:
+            state = load_file(folder / "head.safetensors")
+            if "weights" in state:
+                student.weights_ = state["weights"].numpy()
+            else:
+                student.head_ = score_head(state["0.weight"].shape[1]).eval()
+                student.head_.load_state_dict(state)
+            return student
+        read = ClsScorer.load(folder) if content["of"] == "cls" else load_model(AutoModelForSequenceClassification, folder)
+        student.model_, student.tokenizer_ = read
+        student.tokenizer_.truncation_side = "left"
+        student.model_.to("cuda" if torch.cuda.is_available() else "cpu")
+        return student
+
+    def _encoder(self) -> Any:
+        if isinstance(self.model, str | os.PathLike):
+            return TextEncoder(os.fspath(self.model), progress=self.progress)
+        return self.model
+
     def _features(self, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
-        encoder = self.model
-        if isinstance(encoder, str | os.PathLike):
-            encoder = TextEncoder(os.fspath(encoder), progress=self.progress)
+        encoder = self._encoder()
         asked, told = encoder.encode(list(prompts)), encoder.encode(list(texts))
         # Products of unit vectors are about 1 / d each; brought to the size of the differences' spread.
         return np.asarray(np.hstack([asked * told * np.sqrt(asked.shape[1]), np.abs(asked - told)]), dtype=np.float32)
@@ -179,8 +236,7 @@ class ScoreStudent(BaseEstimator):
         objective, rng = SquaredError(), np.random.default_rng(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            wide = nn.Sequential(nn.Linear(x.shape[1], 512), nn.GELU(), nn.Dropout(0.1), nn.Linear(512, 256), nn.GELU(), nn.Dropout(0.1))
-            head = nn.Sequential(*wide, nn.Linear(256, 1))
+            head = score_head(x.shape[1])
             rate = _LEARNING_RATES["mlp"] if self.learning_rate is None else self.learning_rate
             optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=self.weight_decay)
             for _ in range(max(1, round(self.epochs))):
@@ -191,8 +247,11 @@ class ScoreStudent(BaseEstimator):
         self.head_ = head.eval()
 
     def _fine_tune(self, prompts: Sequence[str], texts: Sequence[str], target: NDArray[np.float32]) -> None:
-        lora = self.tune == "lora"
-        model, self.tokenizer_ = build(AutoModelForSequenceClassification, self.model, ["score"], seed=self.seed, lora=lora)
+        lora, own = self.tune == "lora", isinstance(self.model, (tuple, list))
+        if own:
+            model, self.tokenizer_ = build(AutoModelForSequenceClassification, self.model, ["score"], seed=self.seed, lora=lora)
+        else:
+            model, self.tokenizer_ = ClsScorer.build(self.model, self.seed)
         ensure_padding(self.tokenizer_, model)
         self.tokenizer_.truncation_side = "left"
         self.model_ = model
@@ -200,9 +259,17 @@ class ScoreStudent(BaseEstimator):
         rate = _LEARNING_RATES[self.tune] if self.learning_rate is None else self.learning_rate
         timing = (self.epochs, self.batch_size, rate, self.warmup, self.weight_decay, self.seed)
         schedule = Schedule(*timing, progress=self.progress, arguments=self.arguments or {})
-        tuned = add_lora(model, "SEQ_CLS", 16) if lora else model
+        tuned = model
+        if lora and own:
+            tuned = add_lora(model, "SEQ_CLS", 16)
+        elif lora:
+            model.body = add_lora(model.body, "FEATURE_EXTRACTION", 16)
         self.history_ = train(tuned, dataset, PadBatch(self.tokenizer_.pad_token_id), SquaredError(), schedule)
-        self.model_ = tuned.merge_and_unload() if lora else tuned
+        if lora and own:
+            tuned = tuned.merge_and_unload()
+        elif lora:
+            tuned.body = tuned.body.merge_and_unload()
+        self.model_ = tuned
 
     def _tokens(self, prompts: Sequence[str], texts: Sequence[str]) -> TokenRows:
         rendered = [
