@@ -62,9 +62,14 @@ def test_a_board_orders_strategies_and_says_where_one_does_not_apply() -> None:
     assert board["strategies"][0]["area"] == 1.0
     assert board["strategies"][1]["cells"][1] is None
     assert board_table(board)[2][3:] == ["0.600 ± 0.248; 0.800 on 75 %", "–"]
+    more = rank_strategies(result.add("few", 0, "c/accuracy", 0.7), ["a", "b", "c"])
+    # More tasks than strategies: a row per task, below the ranks.
+    assert [row[0] for row in board_table(more)] == ["strategy", "mean rank", "profile area", "a", "b", "c"]
+    assert board_table(more)[3][1:] == ["0.900 ± 0.000", "0.600 ± 0.248; 0.800 on 75 %"]
+    assert [row["name"] for row in rank_strategies(result, ["c"])["strategies"]] == ["few"]
     result.artifacts["leaderboard"] = board
     page = render_report(result)
     assert "Leaderboard" in page
     assert profile_plot(board) == profile_plot(board)
     with pytest.raises(DataError, match="each of the 1 tasks"):
-        rank_strategies(result, ["c"])
+        rank_strategies(result, ["d"])

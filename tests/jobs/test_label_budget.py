@@ -47,12 +47,49 @@ def test_a_draw_holds_every_class_and_shares_no_row_with_the_unlabelled() -> Non
     rows = {row.tobytes() for row in drawn.X}
     assert not any(row.tobytes() in rows for row in drawn.unlabeled)
     assert drawn.zero_shot is not None
-    assert len(drawn.zero_shot[0]) == 280
+    assert [len(part) for part in drawn.zero_shot] == [20, 280, 100]
 
 
 def test_zero_shot_applies_only_where_classes_have_scores() -> None:
     assert answer("zero-shot", draw(task(zero_shot=False), "pca", 20, 0, FEW)) is None
     assert answer("snuba + zero-shot", draw(task(zero_shot=False), "pca", 20, 0, FEW)) is None
+
+
+def test_rules_are_made_once_for_strategies_with_and_without_zero_shot() -> None:
+    drawn = draw(task(), "pca", 60, 0, FEW)
+    alone = answer("snuba", drawn)
+    maker = drawn.makers["snuba"]
+    both = answer("snuba + zero-shot", drawn)
+    assert alone is not None
+    assert both is not None
+    assert drawn.makers == {"snuba": maker}
+    # The zero-shot classifier never abstains, so neither do both.
+    assert (both.codes >= 0).mean() == 1 >= (alone.codes >= 0).mean()
+
+
+def test_of_two_classes_both_forms_of_snuba_are_one() -> None:
+    drawn = draw(task(k=2), "pca", 60, 0, FEW)
+    answers = [answer(kind, drawn) for kind in ("snuba", "snuba multipolar")]
+    assert answers[0] is not None
+    assert answers[1] is not None
+    assert (answers[0].codes == answers[1].codes).all()
+    assert list(drawn.makers) == ["snuba"]
+
+
+def test_goggles_gains_nothing_from_scores_that_it_already_sees() -> None:
+    given = task()
+    assert answer("goggles + zero-shot", draw(given, "zero-shot", 60, 0, FEW)) is None
+    together = answer("goggles + zero-shot", draw(given, "pca", 60, 0, FEW))
+    assert together is not None
+    assert (together.codes >= 0).all()
+
+
+def test_rules_are_made_from_so_many_features_at_most() -> None:
+    drawn = draw(task(), "pca", 60, 0, BudgetOptions(rounds=2, candidates=3))
+    assert answer("snuba multipolar", drawn) is not None
+    maker = drawn.makers["snuba multipolar"]
+    assert maker is not None
+    assert len(np.unique(maker.rules_[0].columns)) <= 3
 
 
 def test_budgets_and_names_that_do_not_suit() -> None:

@@ -1,5 +1,6 @@
 """The recipe on a scale, and on a user's own probabilities and metric."""
 
+import dataclasses
 from pathlib import Path
 
 import polars as pl
@@ -30,6 +31,33 @@ def test_own_probabilities_are_answered_and_written(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "answers.parquet")["answer"].to_list() == ["animal", "cat"]
     run(own(tmp_path, "label,x,y\ncat,0,0\ndog,2,0\nfox,1,0\n"))
     assert pl.read_parquet(tmp_path / "answers.parquet")["answer"].to_list() == ["fox", "cat"]
+
+
+def test_labels_that_no_path_joins_count_as_the_largest_distance_and_one_more(tmp_path: Path) -> None:
+    forest = "parent,child\nanimal,cat\nanimal,dog\ntool,saw\n"
+    config = own(tmp_path, forest, "p_cat,p_dog,p_saw,label\n0.3,0.3,0.4,saw\n0.1,0.1,0.8,saw\n")
+    with pytest.raises(DataError, match=r"no path joins.*--join-parts"):
+        run(config)
+    # Row 0: energy .6 · 1² + .4 · 3² of animal against .6 · 3² of saw; the largest distance is 2, so the parts are 3 apart.
+    result = run(dataclasses.replace(config, join_parts=True))
+    assert pl.read_parquet(tmp_path / "answers.parquet")["answer"].to_list() == ["animal", "saw"]
+    assert result.mean("method", "p/3/mse") == pytest.approx(3**2 / 2)
+
+
+def test_the_curves_are_the_means_by_number_of_observed_labels() -> None:
+    result = run(Loki("diabetes", observed=(20, 3), seeds=(0, 1)))
+    (drawn,) = result.artifacts["curves"]
+    assert [arm["name"] for arm in drawn["arms"]] == ["most probable label", "Fréchet mean"]
+    for arm, name in zip(drawn["arms"], ("weak", "method"), strict=True):
+        assert arm["steps"] == [3, 20]
+        assert arm["loss"] == pytest.approx([result.mean(name, f"diabetes/{k}/mse") for k in (3, 20)])
+
+
+def test_options_for_intents_are_checked_before_anything_is_embedded(data_root: Path) -> None:
+    with pytest.raises(ConfigError, match="2 to 150"):
+        run(Loki("clinc150", intents=(151,), seeds=(0,)))
+    with pytest.raises(ConfigError, match="use tree, embedding, or tree"):
+        run(Loki("clinc150", metric="wordnet", seeds=(0,)))
 
 
 @pytest.mark.parametrize(

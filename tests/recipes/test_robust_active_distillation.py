@@ -19,6 +19,16 @@ def test_every_arm_and_number_is_there() -> None:
     assert result.mean("method", "200x44/hard/accuracy") > result.mean("baseline", "200x44/hard/accuracy")
 
 
+def test_curves_start_without_questions_and_end_at_the_reported_accuracy() -> None:
+    result = run(RobustActiveDistillation(teacher="200x44", strategies=("uniform", "method"), student="logistic", rounds=2, seeds=(0, 1)))
+    (drawn,) = result.artifacts["curves"]
+    lines = {arm["name"]: arm for arm in drawn["arms"]}
+    assert list(lines) == ["no questions", "uniform", "robust"]
+    assert lines["robust"]["steps"] == [50, 100]
+    for name, arm in (("no questions", "baseline"), ("uniform", "uniform"), ("robust", "method")):
+        assert lines[name]["loss"][-1] == pytest.approx(result.mean(arm, "200x44/hard/accuracy"))
+
+
 @pytest.fixture
 def tables(tmp_path: Path) -> tuple[Path, Path]:
     rng = np.random.default_rng(0)

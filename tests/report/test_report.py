@@ -27,6 +27,18 @@ GAP = {
 }
 
 
+INTERVAL = {"mean": 0.82, "low": 0.74, "high": 0.9}
+SPLIT = {"rate": 0.076, "rate_unknown": 0.104, "rate_known": 0.034, "score": 0.82, "chance": 0.6}
+DECEPTION = {
+    "known_threshold": 0.75,
+    "regions": {"SK&WK": 872, "SK&WU": 1536},
+    "conflict": SPLIT,
+    "control": SPLIT | {"rate": 0.015, "rate_unknown": None},
+    "deception_score": INTERVAL,
+    "excess_score": INTERVAL | {"mean": None, "low": None, "high": None},
+}
+
+
 def full(word: str = "plain") -> Result:
     result = Result(f"name {word}", config={f"key {word}": {"inner": word}}, timings={f"stage {word}": 1.25})
     for seed in range(3):
@@ -35,6 +47,7 @@ def full(word: str = "plain") -> Result:
     source = {"source": f"source {word}", "polarity": [word], "coverage": 0.5, "overlap": 0.4, "conflict": 0.1}
     result.artifacts = {
         "gap": GAP | {"metric": f"metric {word}", "student_name": f"student {word}", "note": word},
+        "deception": {word: DECEPTION, f"{word}@0.5": DECEPTION | {"known_threshold": 0.5, "control": None}},
         "agreement": {"overall": 0.8, "when_right": {"mean": 0.9, "low": 0.8, "high": 0.95}, "when_wrong": 0.3},
         "sources": [source | {"accuracy": 0.9, "low": 0.8, "high": 0.95, "estimated_accuracy": 0.85}, source],
         "duplicates": [{"first": word, "second": "b", "correlation": 0.9, "expected": 0.2}],
@@ -96,6 +109,7 @@ def test_every_picture_has_a_text_alternative_or_is_decoration():
 
 
 SECTIONS = {
+    "deception": "Deception of the supervisor",
     "sources": "Sources",
     "agreement": "Agreement with the supervisor",
     "worst_rows": "Rows worth reading",

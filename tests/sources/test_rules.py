@@ -42,6 +42,20 @@ def test_a_logistic_rule_of_two_features_is_logistic_regression() -> None:
     assert rules.best(X)[1][:, 1] == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_best_class_is_that_of_the_normalised_functions_one_by_one(seeded) -> None:
+    X, y, classes = seeded
+    rules = Rules.fit(X, y, classes, feature_subsets(5, cardinality=2))
+    label, probability = rules.best(X)
+    for j in range(len(rules)):
+        if rules.is_stump[j]:
+            P = rules.leaves[j][(X[:, rules.columns[j, 0]] > rules.thresholds[j]).astype(int)]
+        else:
+            shares = 1 / (1 + np.exp(-(X[:, rules.columns[j]] @ rules.weights[j] + rules.intercepts[j])))
+            P = shares / shares.sum(axis=1, keepdims=True)
+        assert probability[:, j] == pytest.approx(P.max(axis=1), abs=1e-6)
+        assert P[np.arange(len(X)), label[:, j]] == pytest.approx(P.max(axis=1), abs=1e-6)
+
+
 def test_a_rule_on_two_features_takes_the_better_stump() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2

@@ -126,6 +126,17 @@ def test_the_loop_asks_each_row_once_estimates_mistakes_on_validation_and_learns
     assert (loop.student_.predict(x) == y).mean() > 0.8
 
 
+def test_what_watches_sees_the_student_of_every_round():
+    x = np.random.default_rng(1).normal(size=(300, 2))
+    y = (x.sum(1) > 0).astype(int)
+    loop, seen = ActiveDistillation(Teacher(), SklearnStudent(), UniformQuery(), rounds=3, budget=20), []
+    loop.fit(
+        x, y, ["no", "yes"], labeled=range(10), pool=range(80, 300), validation=range(10, 80), watch=lambda s: seen.append(s) or len(seen)
+    )
+    assert [record["watched"] for record in loop.history_] == [1, 2, 3]
+    assert seen[-1] is loop.student_
+
+
 def test_an_abstention_is_not_charged():
     loop, x, _ = loop_on(UniformQuery(), Teacher())
     silent = [int((x[record["rows"], 0] >= 1.5).sum()) for record in loop.history_]

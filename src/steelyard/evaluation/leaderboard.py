@@ -155,10 +155,12 @@ def rank_strategies(result: Result, tasks: Sequence[str], metric: str = "accurac
     scores = np.array([[_mean(measured, name, f"{task}/{metric}") for task in tasks] for name in names], dtype=np.float64)
     if not len(tasks) or np.isnan(scores).all(axis=0).any():
         raise DataError(f"a leaderboard needs '{metric}' of at least one strategy on each of the {len(tasks)} tasks")
+    applies = np.flatnonzero(np.isfinite(scores).any(axis=1))
+    names, scores = [names[s] for s in applies], scores[applies]
     taus = np.geomspace(1.0, most_tau, 60)
     profile = performance_profile(1 - scores, taus)
     # In log tau, as profiles are drawn.
-    areas = np.trapezoid(profile, np.log(taus), axis=1) / math.log(most_tau)
+    areas = np.asarray(np.trapezoid(profile, np.log(taus), axis=1)) / math.log(most_tau)
     places = ranks(scores)
     mean_rank = np.nanmean(places, axis=1)
     strategies = [

@@ -6,7 +6,7 @@ The loop of Baykal et al. 2022, "Robust Active Distillation". The teacher's mist
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -47,7 +47,7 @@ class ActiveDistillation:
         The last student.
     history_
         By round: ``rows``, ``answered``, ``mistakes`` (m), ``right`` (share of the queries, NaN without gold), and of a game ``support``
-        and ``value``.
+        and ``value``; with `watch`, ``watched``.
     """
 
     def __init__(
@@ -70,7 +70,17 @@ class ActiveDistillation:
         self.teacher, self.student, self.strategy = teacher, student, strategy
         self.rounds, self.budget, self.soft, self.mistakes, self.features, self.seed = rounds, budget, soft, mistakes, features, seed
 
-    def fit(self, data: Any, y: ArrayLike, classes: Sequence[str], *, labeled: ArrayLike, pool: ArrayLike, validation: ArrayLike) -> Self:
+    def fit(
+        self,
+        data: Any,
+        y: ArrayLike,
+        classes: Sequence[str],
+        *,
+        labeled: ArrayLike,
+        pool: ArrayLike,
+        validation: ArrayLike,
+        watch: Callable[[Any], float] | None = None,
+    ) -> Self:
         """Run the rounds.
 
         Parameters
@@ -83,6 +93,8 @@ class ActiveDistillation:
             k names.
         labeled, pool, validation
             Disjoint row indices.
+        watch
+            Called with the student of each round; what it returns stands in `history_`.
         """
         gold, known = np.asarray(y, dtype=np.int64), np.asarray(labeled, dtype=np.int64)
         rest, held = np.asarray(pool, dtype=np.int64), np.asarray(validation, dtype=np.int64)
@@ -134,6 +146,8 @@ class ActiveDistillation:
             game = queried.game
             self.history_.append(record if game is None else {**record, "support": game.support, "value": game.value})
             self._learn(data, rows, probabilities, classes)
+            if watch is not None:
+                self.history_[-1]["watched"] = watch(self.student_)
         return self
 
     def _share_of_mistakes(self, data: Any, gold: NDArray[np.int64], held: NDArray[np.int64]) -> float:

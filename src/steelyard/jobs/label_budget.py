@@ -38,6 +38,7 @@ class BudgetOptions:
     label_model: str = "MeTaL"
     rounds: int = 23
     queries: int = 10
+    candidates: int = 200
     most: int = 100
 
 
@@ -51,10 +52,14 @@ class Drawn:
     X, y : (l, d), (l,)
         Labelled rows.
     unlabeled, test : (n, d), (t, d)
-    zero_shot : ((n, K), (t, K)), optional
-        Similarity of unlabelled and test rows to the class names.
+    zero_shot : ((l, K), (n, K), (t, K)), optional
+        Similarity of labelled, unlabelled and test rows to the class names.
     named : bool
         Whether columns have scales of their own (a table) rather than a common one (an embedding).
+    is_zero_shot : bool
+        Whether the features themselves are similarities to the class names.
+    makers : dict
+        Rule makers fitted so far: strategies with and without the zero-shot classifier share them.
     """
 
     classes: tuple[str, ...]
@@ -62,10 +67,12 @@ class Drawn:
     y: Codes
     unlabeled: Floats
     test: Floats
-    zero_shot: tuple[Floats, Floats] | None
+    zero_shot: tuple[Floats, Floats, Floats] | None
     named: bool
     seed: int
     options: BudgetOptions
+    is_zero_shot: bool = False
+    makers: dict[str, RuleMaker | None] = field(default_factory=dict)
 
     @property
     def prior(self) -> Floats:
@@ -122,10 +129,11 @@ def draw(task: BenchTask, features: str, budget: int, seed: int, options: Budget
         task.y[labelled],
         pool[free],
         test,
-        None if shot is None else (shot[0][free], shot[1]),
+        None if shot is None else (shot[0][labelled], shot[0][free], shot[1]),
         named,
         seed,
         options,
+        features == "zero-shot",
     )
 
 
@@ -170,7 +178,7 @@ def _few_shot(drawn: Drawn) -> Answers:
 
 def _zero_shot(drawn: Drawn) -> Answers:
     assert drawn.zero_shot is not None
-    return Answers(drawn.zero_shot[1].argmax(axis=1))
+    return Answers(drawn.zero_shot[2].argmax(axis=1))
 
 
 def _self_training(drawn: Drawn) -> Answers:
@@ -194,36 +202,61 @@ def _label_spreading(drawn: Drawn) -> Answers:
         return Answers(np.asarray(np.nan_to_num(spread.predict_proba(test)).argmax(axis=1)))
 
 
-def _goggles(drawn: Drawn) -> Answers:
-    goggles = Goggles(seed=drawn.seed).fit(drawn.X, drawn.y, drawn.unlabeled, classes=drawn.classes)
-    soft = goggles.predict_proba(drawn.unlabeled).astype(np.float64)
-    return Answers(goggles.predict_proba(drawn.test).argmax(axis=1), soft, np.ones(len(soft), dtype=bool))
+def _goggles(drawn: Drawn, with_zero_shot: bool = False) -> Answers | None:
+    parts = [{"features": rows} for rows in (drawn.X, drawn.unlabeled, drawn.test)]
+    if with_zero_shot:
+        if drawn.zero_shot is None or drawn.is_zero_shot:
+            return None  # nothing that is not there already
+        parts = [{**part, "zero-shot": scores} for part, scores in zip(parts, drawn.zero_shot, strict=True)]
+    labelled, free, test = parts
+    goggles = Goggles(seed=drawn.seed).fit(labelled, drawn.y, free, classes=drawn.classes)
+    soft = goggles.predict_proba(free).astype(np.float64)
+    return Answers(goggles.predict_proba(test).argmax(axis=1), soft, np.ones(len(soft), dtype=bool))
 
 
 def _snuba(drawn: Drawn, multipolar: bool = False) -> RuleMaker:
     width = 2 if drawn.X.shape[1] <= FEW_COLUMNS else 1
-    return Snuba(_model(drawn), cardinality=width, rounds=drawn.options.rounds, multipolar=multipolar, seed=drawn.seed)
+    options = drawn.options
+    return Snuba(_model(drawn), cardinality=width, rounds=options.rounds, multipolar=multipolar, most=options.candidates, seed=drawn.seed)
 
 
 def _iws(drawn: Drawn) -> RuleMaker:
-    k = len(drawn.classes)
+    k, options = len(drawn.classes), drawn.options
     # One set of at most `most` guessed rules for all classes: each class against the rest gets its share.
-    most = drawn.options.most if k == 2 else max(1, drawn.options.most // k)
+    most = options.most if k == 2 else max(1, options.most // k)
     width = 2 if drawn.X.shape[1] <= FEW_COLUMNS else 1
-    return InteractiveWS(queries=drawn.options.queries, most=most, cardinality=width, seed=drawn.seed)
+    return InteractiveWS(queries=options.queries, most=most, cardinality=width, candidates=options.candidates, seed=drawn.seed)
 
 
-def _weighed(make: Callable[[Drawn], RuleMaker], with_zero_shot: bool = False) -> Callable[[Drawn], Answers | None]:
-    def strategy(drawn: Drawn) -> Answers | None:
+MAKERS: dict[str, Callable[[Drawn], RuleMaker]] = {
+    "snuba": _snuba,
+    "snuba multipolar": lambda drawn: _snuba(drawn, multipolar=True),
+    "iws": _iws,
+}
+
+
+def _fitted(kind: str, drawn: Drawn) -> RuleMaker | None:
+    """The rule maker fitted to this draw, once for all strategies; nothing where it finds no rules."""
+    # Of two classes, rules for either and rules for all are the same.
+    kind = "snuba" if kind == "snuba multipolar" and len(drawn.classes) == 2 else kind
+    if kind not in drawn.makers:
         try:
-            maker = make(drawn).fit(drawn.X, drawn.y, drawn.unlabeled, classes=drawn.classes)
+            drawn.makers[kind] = MAKERS[kind](drawn).fit(drawn.X, drawn.y, drawn.unlabeled, classes=drawn.classes)
         except SourceError as error:
-            if "found no rule" in str(error) or "candidate rules vote" in str(error):
-                return None
-            raise
+            if not any(known in str(error) for known in ("found no rule", "candidate rules vote")):
+                raise
+            drawn.makers[kind] = None
+    return drawn.makers[kind]
+
+
+def _weighed(kind: str, with_zero_shot: bool = False) -> Callable[[Drawn], Answers | None]:
+    def strategy(drawn: Drawn) -> Answers | None:
+        maker = _fitted(kind, drawn)
+        if maker is None:
+            return None
         votes = [maker.vote(rows) for rows in (drawn.unlabeled, drawn.test)]
         if with_zero_shot and drawn.zero_shot is not None:
-            votes = [_and_zero_shot(part, scores) for part, scores in zip(votes, drawn.zero_shot, strict=True)]
+            votes = [_and_zero_shot(part, scores) for part, scores in zip(votes, drawn.zero_shot[1:], strict=True)]
         model = _model(drawn).fit(votes[0])
         codes = np.where(votes[1].coverage, model.predict(votes[1]), ABSTAIN)
         return Answers(codes, model.predict_proba(votes[0]).astype(np.float64), votes[0].coverage, maker.describe())
@@ -253,10 +286,8 @@ STRATEGIES: dict[str, Callable[[Drawn], Answers | None]] = {
     "zero-shot": _zero_shot,
     "self-training": _self_training,
     "label spreading": _label_spreading,
-    "snuba": _weighed(_snuba),
-    "snuba multipolar": _weighed(lambda drawn: _snuba(drawn, multipolar=True)),
-    "iws": _weighed(_iws),
+    **{kind: _weighed(kind) for kind in MAKERS},
     "goggles": _goggles,
-    "snuba + zero-shot": _weighed(_snuba, with_zero_shot=True),
-    "snuba multipolar + zero-shot": _weighed(lambda drawn: _snuba(drawn, multipolar=True), with_zero_shot=True),
+    **{f"{kind} + zero-shot": _weighed(kind, with_zero_shot=True) for kind in MAKERS},
+    "goggles + zero-shot": lambda drawn: _goggles(drawn, with_zero_shot=True),
 }

@@ -1,10 +1,17 @@
 """AutoWS-Bench-101: which way to turn 100 labels into many? A leaderboard of automatic weak supervision against plain baselines.
 
-Roberts et al. 2022, "AutoWS-Bench-101: Benchmarking Automated Weak Supervision with 100 Labels". Every strategy gets the same labelled
-and unlabelled rows of every data set and kind of features. Accuracy counts abstentions as errors; accuracy on the covered rows and
-coverage stand beside it, and ``student_accuracy`` is that of logistic regression taught the labels that were made. On digits without
-foundation features the published order shows: few-shot, then GOGGLES, then Snuba. On tumours Snuba is ahead of GOGGLES, few-shot of both.
-The stored run leaves out interactive weak supervision and zero-shot cooperation; nothing is claimed about these.
+Roberts et al. 2022, "AutoWS-Bench-101: Benchmarking Automated Weak Supervision with 100 Labels". Every strategy gets the same labelled and
+unlabelled rows of every data set and kind of features. Accuracy counts abstentions as errors; accuracy on the covered rows and coverage
+stand beside it, and ``student_accuracy`` is that of logistic regression taught the labels that were made. The stored run: 14 sets, 46
+tasks, five seeds; 600 rows of each to label and learn from and 400 to test on, drawn once (wine: 124, which leaves 24 unlabelled), ten
+rounds of Snuba, five questions per class. Published and seen here: without foundation features few-shot leads, then GOGGLES, then Snuba, on
+digits (.87, .68, .36), mnist (.76, .41, .29) and cifar10 (.23, .16, .10); on the raw columns of tables Snuba is ahead of GOGGLES. Automatic
+strategies are clearly ahead of few-shot on one task, the words of agnews, with zero-shot as one more source (Snuba .60, GOGGLES .57,
+against .54), and behind zero-shot alone (.63) even there. Published and not seen: that scores of a zero-shot model as features turn this
+round. On the domains of clinc150 multipolar Snuba rises from .23 (PCA) to .32 with them, less than the .42 of zero-shot alone, and only on
+the rows it covers, 59 %, is it right more often (.54); Snuba per class falls. As one more source beside rules of other features, zero-shot
+adds .07 to .10 on average to Snuba and interactive weak supervision (22 or 23 of 27 tasks), which then are ahead of zero-shot on 16 to 18;
+GOGGLES it harms.
 """
 
 from __future__ import annotations
@@ -41,7 +48,7 @@ class AutoWSBench:
     budget : int
         Labelled rows.
     pool : int
-        Rows at most that labelled and unlabelled rows are drawn from.
+        Rows at most that labelled and unlabelled rows are drawn from; few, so that all sets together take minutes.
     test : int
         Rows at most to measure on.
     components : int
@@ -51,25 +58,28 @@ class AutoWSBench:
     label_model : str
         Weighs the votes, and verifies in Snuba.
     rounds : int
-        Rounds of Snuba, for each class against the rest.
+        Rounds of Snuba, for each class against the rest; 23 in the publication.
+    candidates : int
+        Features, or pairs of them, at most that rules are made from; a random sample of wider ones.
     queries : int
         Questions of interactive weak supervision after the first four, for each class against the rest; an oracle answers them from
-        the labelled rows.
+        the labelled rows. 25 in the publication.
     seeds : tuple of int
         Each draws its own labelled rows; what is measured on stays the same.
     """
 
     data: tuple[str, ...] = (SUITABLE,)
-    features: tuple[str, ...] = ("pca", "zero-shot")
+    features: tuple[str, ...] = FEATURES
     strategies: tuple[str, ...] = ("all",)
     budget: int = 100
-    pool: int = 2000
-    test: int = 1000
+    pool: int = 600
+    test: int = 400
     components: int = 100
     encoder: str = "minilm"
     label_model: str = "MeTaL"
-    rounds: int = 23
-    queries: int = 10
+    rounds: int = 10
+    candidates: int = 200
+    queries: int = 5
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
@@ -139,7 +149,7 @@ def run(config: AutoWSBench) -> Result:
 
 def _one_task(config: AutoWSBench, strategies: tuple[str, ...], task: BenchTask, features: str, label: str, result: Result) -> None:
     recalls: dict[str, list[Any]] = {}
-    options = BudgetOptions(config.label_model, config.rounds, config.queries)
+    options = BudgetOptions(config.label_model, config.rounds, config.queries, config.candidates)
     for seed in config.seeds:
         drawn = draw(task, features, config.budget, seed, options)
         for strategy in strategies:

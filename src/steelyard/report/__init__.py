@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "DARK": "palette",
     "LIGHT": "palette",
+    "arm_plot": "arms",
     "board_table": "board",
     "calibration_plot": "plots",
     "confusion_plot": "plots",
@@ -27,6 +28,7 @@ _HOMES = {
 __all__ = [
     "DARK",
     "LIGHT",
+    "arm_plot",
     "board_table",
     "calibration_plot",
     "confusion_plot",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from steelyard.report.arms import arm_plot
     from steelyard.report.beam import gap_bar
     from steelyard.report.board import board_table, profile_plot
     from steelyard.report.curves import curve_plot

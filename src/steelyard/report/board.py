@@ -57,6 +57,8 @@ def profile_plot(board: dict[str, Any]) -> str:
 def board_table(board: dict[str, Any]) -> list[list[str]]:
     """The leaderboard as rows of text, the head first: best strategy first, cells "accuracy ± half interval (coverage)".
 
+    A row per strategy, or a row per task where there are more tasks than strategies.
+
     Examples
     --------
     >>> cell = {"mean": 0.5, "low": 0.4, "high": 0.6, "coverage": 0.8, "accuracy_covered": 0.625}
@@ -67,6 +69,8 @@ def board_table(board: dict[str, Any]) -> list[list[str]]:
     rows = [["strategy", "mean rank", "profile area", *board["tasks"]]]
     for row in board["strategies"]:
         rows.append([row["name"], number(row["mean_rank"], 1), number(row["area"]), *map(_said, row["cells"])])
+    if len(board["tasks"]) > len(board["strategies"]):
+        return [list(column) for column in zip(*rows, strict=True)]
     return rows
 
 

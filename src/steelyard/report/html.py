@@ -74,6 +74,7 @@ def render_report(result: Result) -> str:
         metrics=_metrics(result),
         comparisons=comparisons(result),
         agreement=artifacts.get("agreement"),
+        deception=_deception(artifacts.get("deception") or {}),
         sources=_sources(artifacts.get("sources") or []),
         duplicates=artifacts.get("duplicates") or [],
         calibration=calibration and {"svg": _inline(calibration_plot(calibration)), "ece": calibration.get("ece")},
@@ -153,6 +154,22 @@ def _sources(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "has_measured": "accuracy" in names,
         "has_estimated": "estimated_accuracy" in names,
     }
+
+
+def _deception(reports: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first report as error rates by region, and all of them as lines of a table: "conflict+confident@0.5" and so on."""
+    if not reports:
+        return None
+    first = next(iter(reports.values()))
+    rates = [
+        {"who": who, "where": where, "rate": first[who][key], "colour": colour}
+        for key, where in (("rate_unknown", "where the supervisor is blind"), ("rate_known", "where it can check"))
+        for who, colour in (("conflict", "wrong"), ("control", "quiet"))
+        if first.get(who) and finite(first[who].get(key))
+    ]
+    highest = max((line["rate"] for line in rates), default=0.0) or 1.0
+    lines = [{"name": name.partition("@")[0], "control": None, **report} for name, report in reports.items()]
+    return {"rates": [{**line, "width": 100 * line["rate"] / highest} for line in rates], "regions": first.get("regions"), "reports": lines}
 
 
 def _worst(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from steelyard.errors import SourceError
 from steelyard.votes import ABSTAIN
 
 Floats = NDArray[np.float64]
-_CELLS = 1 << 22  # bounds (rows × rules × classes) held at once
+_CELLS = 1 << 22  # bounds (rows × rules) held at once
 _NEWTON_STEPS = 8
 
 
@@ -119,14 +119,19 @@ class Rules:
 
     def best(self, X: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Most probable class (n, p) and its probability (n, p) on rows (n, d), whatever the confidence."""
-        n, p, k = len(X), len(self), len(self.classes)
+        n, p = len(X), len(self)
         label, probability = np.empty((n, p), dtype=np.int8), np.empty((n, p), dtype=np.float32)
-        at_once = max(1, _CELLS // max(1, n * k))
-        for start in range(0, p, at_once):
-            span = slice(start, start + at_once)
-            P = self._probabilities(X, span)
-            label[:, span] = P.argmax(axis=2)
-            probability[:, span] = P.max(axis=2)
+        at = np.flatnonzero(self.is_stump)
+        above = X[:, self.columns[at, 0]] > self.thresholds[at]
+        # What a leaf says is the same for every row in it.
+        said, sure = self.leaves[at].argmax(axis=2).astype(np.int8), self.leaves[at].max(axis=2).astype(np.float32)
+        label[:, at] = np.where(above, said[:, 1], said[:, 0])
+        probability[:, at] = np.where(above, sure[:, 1], sure[:, 0])
+        at_once = max(1, _CELLS // max(1, n))
+        logistic = np.flatnonzero(~self.is_stump)
+        for start in range(0, len(logistic), at_once):
+            at = logistic[start : start + at_once]
+            label[:, at], probability[:, at] = self._best_logistic(X, at)
         return label, probability
 
     def votes(self, X: NDArray[np.floating]) -> NDArray[np.int8]:
@@ -161,22 +166,23 @@ class Rules:
         missing = [name for name in ("classes", *_ARRAYS) if name not in content]
         if missing:
             raise SourceError(f"these are no rules: '{missing[0]}' is missing; write them with Rules.to_dict")
-        arrays = {name: np.asarray(content[name], dtype=kind) for name, kind in _ARRAYS.items()}
+        arrays: dict[str, Any] = {name: np.asarray(content[name], dtype=kind) for name, kind in _ARRAYS.items()}
         return cls(**arrays, classes=tuple(content["classes"]))
 
-    def _probabilities(self, X: NDArray[np.floating], span: slice) -> Floats:
-        columns, stump = self.columns[span], self.is_stump[span]
-        P = np.empty((len(X), len(columns), len(self.classes)))
-        at = np.flatnonzero(stump)
-        above = (X[:, columns[at, 0]] > self.thresholds[span][at]).astype(np.int64)
-        P[:, at] = self.leaves[span][at[None, :], above]
-        at = np.flatnonzero(~stump)
-        logits = np.broadcast_to(self.intercepts[span][at], (len(X), len(at), len(self.classes))).copy()
-        for i in range(columns.shape[1]):  # a padded column has weight zero
-            logits += X[:, columns[at, i]][:, :, None] * self.weights[span][at, i]
-        shares = expit(logits)
-        P[:, at] = shares / np.maximum(shares.sum(axis=2, keepdims=True), 1e-300)
-        return P
+    def _best_logistic(self, X: NDArray[np.floating], at: NDArray[np.int64]) -> tuple[NDArray[np.int8], Floats]:
+        """Most probable class and its probability for some logistic rules, class after class."""
+        columns = [X[:, self.columns[at, i]] for i in range(self.columns.shape[1])]
+        label = np.zeros((len(X), len(at)), dtype=np.int8)
+        largest, total = np.full(label.shape, -1.0), np.zeros(label.shape)
+        for c in range(len(self.classes)):
+            logits = np.broadcast_to(self.intercepts[at, c], label.shape)
+            for i, column in enumerate(columns):  # a padded column has weight zero
+                logits = logits + column * self.weights[at, i, c]
+            share = expit(logits)
+            label[share > largest] = c
+            np.maximum(largest, share, out=largest)
+            total += share
+        return label, largest / np.maximum(total, 1e-300)
 
     def _sentence(self, j: int, names: Sequence[str] | None, only: int | None) -> str:
         called = [names[c] if names is not None else f"feature {c}" for c in self.columns[j] if c >= 0]

@@ -52,30 +52,30 @@ class BaggedNetworks:
         drawn = rng.multinomial(n, np.full(n, 1 / n), size=self.members) * sure
         drawn = (drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)[:, :, None]  # (e, n, 1)
         sizes = [d, self.hidden, self.hidden, 1]
-        self.layers_: list[tuple[Floats, Floats]] = []
-        for into, out in pairwise(sizes):
-            bound = into**-0.5
-            self.layers_.append(
-                (
-                    rng.uniform(-bound, bound, (self.members, into, out)).astype(np.float32),
-                    rng.uniform(-bound, bound, (self.members, 1, out)).astype(np.float32),
-                )
-            )
+        shapes = [shape for into, out in pairwise(sizes) for shape in ((self.members, into, out), (self.members, 1, out))]
+        ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
+        # All numbers of all networks lie in one array, so that Adam takes one step for them all.
+        theta, slope = np.empty(ends[-1], dtype=np.float32), np.empty(ends[-1], dtype=np.float32)
+        parts, slopes = (
+            [whole[i:j].reshape(shape) for i, j, shape in zip(ends, ends[1:], shapes, strict=False)] for whole in (theta, slope)
+        )
+        for part, into in zip(parts, [size for size in sizes[:-1] for _ in range(2)], strict=True):
+            part[:] = rng.uniform(-(into**-0.5), into**-0.5, part.shape)
+        self.layers_: list[tuple[Floats, Floats]] = list(zip(parts[::2], parts[1::2], strict=True))
         rows = np.broadcast_to(np.asarray(x, dtype=np.float32), (self.members, n, d))
         answer = np.asarray(y, dtype=np.float32)[None, :, None]
-        moments = [(np.zeros_like(part), np.zeros_like(part)) for layer in self.layers_ for part in layer]
+        moments = np.zeros_like(theta), np.zeros_like(theta)
+        ones = np.ones((self.members, 1, n), dtype=np.float32)
         for step in range(1, self.epochs + 1):
             a1 = np.maximum(self._linear(0, rows), 0)
             a2 = np.maximum(self._linear(1, a1), 0)
             delta3 = drawn * (expit(self._linear(2, a2)) - answer)  # d BCE / d logit, (e, n, 1)
             delta2 = (delta3 @ self.layers_[2][0].transpose(0, 2, 1)) * (a2 > 0)
             delta1 = (delta2 @ self.layers_[1][0].transpose(0, 2, 1)) * (a1 > 0)
-            slopes = [
-                part
-                for before, delta in ((rows, delta1), (a1, delta2), (a2, delta3))
-                for part in (before.transpose(0, 2, 1) @ delta, delta.sum(axis=1, keepdims=True))
-            ]
-            self._adam([part for layer in self.layers_ for part in layer], slopes, moments, step)
+            for i, (before, delta) in enumerate(((rows, delta1), (a1, delta2), (a2, delta3))):
+                np.matmul(before.transpose(0, 2, 1), delta, out=slopes[2 * i])
+                np.matmul(ones, delta, out=slopes[2 * i + 1])
+            self._adam(theta, slope, moments, step)
         return self
 
     def predict(self, x: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -88,11 +88,15 @@ class BaggedNetworks:
         weight, bias = self.layers_[layer]
         return np.asarray(rows @ weight + bias, dtype=np.float32)
 
-    def _adam(self, parts: list[Floats], slopes: list[Floats], moments: list[tuple[Floats, Floats]], step: int) -> None:
+    def _adam(self, theta: Floats, slope: Floats, moments: tuple[Floats, Floats], step: int) -> None:
         """One step of Adam (Kingma and Ba 2015), in place; the decay is an L2 penalty."""
-        first, second = 1 - 0.9**step, 1 - 0.999**step
-        for i, (m, v) in enumerate(moments):
-            g = slopes[i] + self.weight_decay * parts[i]
-            np.add(m, 0.1 * (g - m), out=m)
-            np.add(v, 0.001 * (g * g - v), out=v)
-            np.subtract(parts[i], (self.learning_rate / first) * m / (np.sqrt(v / second) + 1e-8), out=parts[i])
+        m, v = moments
+        g = slope + self.weight_decay * theta
+        m *= 0.9
+        m += 0.1 * g
+        g *= g
+        v *= 0.999
+        v += 0.001 * g
+        np.sqrt(v / (1 - 0.999**step), out=g)
+        g += 1e-8
+        theta -= (self.learning_rate / (1 - 0.9**step)) * m / g
