@@ -72,6 +72,8 @@ def test_mistakes_are_one_sentence():
         fitted(least=9)
     with pytest.raises(ConfigError, match="must be positive"):
         fitted(weights=(0.0, 0.5, 0.5))
+    with pytest.raises(ConfigError, match="max_words=0 at least 1"):
+        fitted(max_words=0)
     with pytest.raises(TrainingError, match="not fitted"):
         TrigramLM().sample(["a"])
     with pytest.raises(ConfigError, match="n is 0"):

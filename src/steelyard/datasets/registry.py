@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from steelyard.datasets import bundled, crowds, docstrings, images, judges, texts, weak_supervision
+from steelyard.datasets import bundled, crowds, docstrings, images, judges, safety, texts, weak_supervision
 from steelyard.datasets.dataset import Dataset
 from steelyard.datasets.resolve import DataFile
 from steelyard.errors import DataError
@@ -370,5 +370,13 @@ CARDS: tuple[Card, ...] = (
         images.read_cifar10,
         _files("cifar10_small", cifar10="f0c444114e646329f4b4020e411b901c678e0e1cd8d208794823b9d966454e02"),
         aliases={"cifar10": "cifar10_small"},
+    ),
+    Card(
+        "safety_prompts",
+        "requests to an assistant, safe or unsafe to answer, 11,468 rows as published, 10,709 when cleaned (harmful content)",
+        "not stated",
+        "Ye, Xiao, Hui 2024, Weak-to-Strong Generalization beyond Accuracy: a Pilot Study in Safety, Toxicity, and Legal Reasoning",
+        safety.read_prompts,
+        _files("safety_prompts", data="ccecbc9c39c525cf0f8da47334beb48bf969f96d9fbc19b6b484e91d5d0f1231"),
     ),
 )
