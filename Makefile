@@ -25,7 +25,8 @@ docs: $(VENV)/full
 	$(BIN)/mkdocs build --strict
 
 benchmarks: $(VENV)/full
-	for name in apply_speed label_model_speed dawid_skene_speed memory import_time student_throughput causal_throughput accuracy ner_accuracy end_to_end weak_to_strong_accuracy weak_to_strong_sweep; do \
+	for name in apply_speed label_model_speed dawid_skene_speed memory import_time student_throughput causal_throughput accuracy parity ner_accuracy dependencies calibration \
+	  joint_models verifiers end_to_end weak_to_strong_accuracy weak_to_strong_sweep scale frechet_speed; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 

@@ -139,8 +139,10 @@ def test_recipe_page_compares_arms_over_seeds_on_the_metrics_that_both_have(tmp_
         result.add("weak", seed, "accuracy", 0.70 + seed / 100).add("weak", seed, "accuracy_covered", 0.8)
         result.add("method", seed, "accuracy", 0.75 + seed / 50)
     result.to_json(tmp_path / "result.json")
-    (page,) = recipe_page("weak-supervision", tmp_path / "result.json").values()
+    page, picture = recipe_page("weak-supervision", tmp_path / "result.json").values()
+    assert "](weak-supervision-arms.svg)" in page
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert "- accuracy: method − weak = +0.0600, 95% interval" in page
     assert "accuracy_covered: method" not in page
-    assert "| accuracy_covered | weak | 0.800 |" in page
+    assert "| weak | 0.710 ± 0.025 | 0.800 ± 0.000 |" in page
     assert "`steelyard run weak-supervision --data youtube`" in page

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from steelyard.cli import app
+from steelyard.cli.console import guarded
 
 SOURCES = """
 import steelyard as sy
@@ -221,7 +223,7 @@ class TestRunAndCatalogue:
 
     def test_refusals(self) -> None:
         for arguments, message in [
-            (("run", "alchemy"), "no recipe named 'alchemy'; recipes are audit-deception"),
+            (("run", "alchemy"), "no recipe named 'alchemy'; recipes are "),
             (("run", "weak-supervision", "--data", "wine", "--seeds", "few"), "--seeds takes whole numbers separated by commas, got 'few'"),
             (("run", "weak-supervision", "--data", "docstrings"), "has no published votes; name a sources file"),
             (("datasets", "nothing"), "no data set named 'nothing'"),
@@ -262,3 +264,13 @@ def test_demo_writes_a_report_with_all_arms(tmp_path: Path) -> None:
     assert "axes_and_figures" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert os.path.getsize(tmp_path / "report.html") < 3_000_000
+
+
+def test_a_warning_is_one_sentence_without_the_line_of_code_it_came_from() -> None:
+    @guarded("stopped.")
+    def command() -> str:
+        return warnings.formatwarning(UserWarning("3 texts were cut"), UserWarning, "file.py", 3, "cut(texts)")
+
+    before = warnings.formatwarning
+    assert command() == "steelyard: warning: 3 texts were cut\n"
+    assert warnings.formatwarning is before

@@ -157,3 +157,16 @@ def test_texts_that_were_cut_are_counted_once(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder.encode(texts)  # from the cache
+
+
+def test_a_model_with_few_positions_reads_as_many_tokens_as_it_has(tmp_path):
+    from tests.training.tiny_models import gpt2_without_padding
+
+    model, tokenizer = gpt2_without_padding()
+    model.transformer.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    encoder = TextEncoder(str(tmp_path), pooling="last", cache=False)
+    with pytest.warns(UserWarning, match="2 of 3 texts are longer than 32 tokens and were cut"):
+        cut, longer, short = encoder.encode(["cat dog " * 40, "cat dog " * 60, "cat dog"])
+    np.testing.assert_allclose(cut, longer, atol=1e-6)
+    assert not np.allclose(cut, short)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steelyard.encoders import import_torch
+from steelyard.encoders import import_torch, quiet
 from steelyard.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def load_causal_lm(source: str, **options: Any) -> tuple[Any, Any]:
     """
     _, transformers = import_torch()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-        network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise DataError(f"language model '{source}' cannot be loaded ({reason}); check the name or folder") from None

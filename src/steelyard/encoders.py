@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -168,8 +168,9 @@ class TextEncoder:
             source = self.folder_or_name()
             options = {"revision": self.revision, "local_files_only": Path(source).is_dir() or _hub_is_offline()}
             try:
-                tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-                model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, **options)
+                with quiet():
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+                    model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, **options)
             except OSError as error:
                 raise DataError(f"encoder '{self.name}' cannot be loaded ({_first_line(error)}); check the name") from None
             if tokenizer.pad_token is None:
@@ -184,7 +185,7 @@ class TextEncoder:
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         torch, _ = import_torch()
         tokenizer, model, device = self._load()
-        tokens = tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(device)
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._limit(), return_tensors="pt").to(device)
         mask = tokens["attention_mask"]  # (b, t)
         self.encoded_ += len(texts)
         if not mask.any():  # a decoder's tokenizer turns "" into no token at all, and no model reads nothing
@@ -201,15 +202,22 @@ class TextEncoder:
         pooled = pooled * mask.any(1, keepdim=True)
         return np.asarray(torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy(), dtype=np.float32)
 
+    def _limit(self) -> int:
+        """Tokens that are read: `max_length`, but no more than the model has positions for."""
+        return min(self.max_length, positions_of(self._load()[1]) or self.max_length)
+
     def _warn_of_cuts(self, texts: list[str]) -> None:
+        if not texts:
+            return
+        limit = self._limit()
         # A token is at least one byte, so only longer texts can be cut, and only those are read twice.
-        long = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > self.max_length - 2]
+        long = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > limit - 2]
         if not long:
             return
         whole = self._load()[0](long, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
-        cut = sum(len(tokens) > self.max_length for tokens in whole)
+        cut = sum(len(tokens) > limit for tokens in whole)
         if cut:
-            warnings.warn(f"{cut} of {len(texts)} texts are longer than {self.max_length} tokens and were cut to embed them", stacklevel=3)
+            warnings.warn(f"{cut} of {len(texts)} texts are longer than {limit} tokens and were cut to embed them", stacklevel=3)
 
     def _chunks(self, keys: list[bytes]) -> Iterator[list[bytes]]:
         batches = [keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]
@@ -288,6 +296,32 @@ def import_torch() -> tuple[Any, Any]:
     except ImportError as error:
         raise ConfigError(f'a neural model needs {error.name}; pip install "steelyard[torch]"') from None
     return torch, transformers
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' own bars and notes, such as that weights are loaded or that a new head is untrained."""
+    _, transformers = import_torch()
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def positions_of(model: Any) -> int | None:
+    """How many tokens a Hugging Face model has positions for; None where it says nothing."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    # RoBERTa counts positions from its padding index on, so the first ones are never used.
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings - module.padding_idx - 1)
+    return None if positions is None or positions <= 0 else int(positions)
 
 
 def _hub_is_offline() -> bool:

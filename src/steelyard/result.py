@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOWER_IS_BETTER = frozenset(
-    ["log_loss", "loss", "nll", "perplexity", "ece", "brier", "aurc", "risk", "error", "error_rate", "wer", "cer", "mae", "mse", "rmse"]
+    [
+        *("log_loss", "loss", "nll", "perplexity", "ece", "brier", "aurc", "risk", "error", "error_rate", "wer", "cer", "mae", "mse"),
+        *("rmse", "mean_toxicity", "expected_max_toxicity", "toxicity_probability"),
+    ]
 )
 
 
@@ -82,7 +85,7 @@ class Result:
         JSON-able configuration.
     artifacts : dict
         JSON-able data that the report draws: "gap", "sources", "calibration", "risk_coverage", "confusion", "agreement",
-        "worst_rows", "faults", "explanation". A missing one leaves its section out.
+        "deception", "worst_rows", "faults", "explanation". A missing one leaves its section out.
     timings : dict
         Seconds by stage.
     rows : list of Row
@@ -184,11 +187,13 @@ class Result:
         """Summarise over seeds: one row per metric and arm with mean, std (n−1), low and high of the t interval, and n."""
         import polars as pl
 
+        measured: dict[tuple[str, str], list[float]] = {}
+        for row in self.rows:
+            measured.setdefault((row.metric, row.arm), []).append(row.value)
         lines = []
         for metric in self.metrics:
             for arm in self.arms:
-                numbers = [row.value for row in self.rows if row.arm == arm and row.metric == metric]
-                if numbers:
+                if numbers := measured.get((metric, arm)):
                     mean, low, high = mean_interval(numbers, confidence)
                     std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
                     lines.append((metric, arm, mean, std, low, high, len(numbers)))

@@ -45,7 +45,7 @@ def test_json_lines_are_read(tmp_path: Path) -> None:
     [
         ({"prompt": ["q"], "chosen": ["a"]}, "rejected"),
         ({"prompt": ["q"], "chosen": ["a"], "rejected": [None]}, "1 empty cells"),
-        ({"prompt": ["q"], "chosen": ["a"], "rejected": ["b"], "split": ["train"]}, "split 'train'"),
+        ({"prompt": ["q"], "chosen": ["a"], "rejected": ["b"], "split": ["validation"]}, "split 'validation'"),
     ],
 )
 def test_a_wrong_table_is_told_what_it_lacks(tmp_path: Path, rows: dict[str, list[str]], message: str) -> None:

@@ -43,7 +43,14 @@ def test_losses():
     assert named_arm("hard").hard
     assert named_arm("confidence").objective.alpha == 0.5
     assert type(named_arm("product").objective).__name__ == "ProductLoss"
-    for loss, message in (("xent", "loss 'xent' is unknown"), ("confidence:x", "write confidence:0.75"), ("confidence:2", "must be in")):
+    official = named_arm("confidence:0.75:official").objective
+    assert (official.alpha, official.ramp, official.warmup) == (0.75, "official", 0.1)
+    for loss, message in (
+        ("xent", "loss 'xent' is unknown"),
+        ("confidence:x", "write confidence:0.75"),
+        ("confidence:0.5:fast", "named official"),
+        ("confidence:2", "must be in"),
+    ):
         with pytest.raises(ConfigError, match=message):
             named_arm(loss)
 

@@ -10,6 +10,7 @@ import pytest
 
 from steelyard.cli import app
 from steelyard.errors import ConfigError, DataError
+from steelyard.jobs.annotation_suite import lm_choices, lm_prompts, load_suite
 from steelyard.jobs.vote_suite import answers_right, load_vote_tasks
 from steelyard.recipes.annotation_tasks import AnnotationTasks, run
 
@@ -84,6 +85,64 @@ def test_the_command_line_runs_it(table, tmp_path, capsys):
         app([*arguments, "-o", str(tmp_path / "r.json"), "--json"])
     assert stop.value.code == 0
     assert json.loads(capsys.readouterr().out)["name"] == "annotation-tasks"
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory):
+    """One task that asks two questions of the same text; each leaves two of the four answers open."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("keyed")
+    words = {"place": {"kitchen": "bread", "street": "bus"}, "mood": {"glad": "lovely", "sad": "awful"}}
+    rows = []
+    for document in range(120):
+        answers = {key: rng.choice(list(of)) for key, of in words.items()}
+        text = " ".join(words[key][answer] for key, answer in answers.items()) + f" thing {document}"
+        rows += [{"task": "both", "text": text, "answer": answers[key], "key": key, "choices": "|".join(words[key])} for key in words]
+    pl.DataFrame(rows).write_csv(folder / "keyed.csv")
+    questions = {"place": "Where is it?", "mood": "How does it feel?"}
+    choices = {answer: f"it is {answer}" for of in words.values() for answer in of}
+    (folder / "d.json").write_text(json.dumps({"both": {"question": questions, "choices": choices}}))
+    return str(folder / "keyed.csv"), str(folder / "d.json")
+
+
+def test_examples_may_ask_by_key_and_have_choices_of_their_own(keyed, tmp_path):
+    table, descriptions = keyed
+    (task,) = load_suite([table], descriptions)
+    assert list(task.task.choices) == ["kitchen", "street", "glad", "sad"]
+    assert [codes.tolist() for codes in task.codes[:2]] == [[0, 1], [2, 3]]
+    assert task.read[0].startswith("Where is it?\n")
+    assert task.read[1].startswith("How does it feel?\n")
+    rng = np.random.default_rng(0)
+    chosen = task.chosen(rng.uniform(size=(len(task), 4)))
+    assert all(code in codes for code, codes in zip(chosen, task.codes, strict=True))
+    assert [len(codes) for codes in task.take(np.array([1])).codes] == [2]
+    result = run(small(table, descriptions=descriptions))
+    for arm in ("weak", "majority"):
+        assert result.mean(arm, "accuracy") > 0.3, "of two answers, not of four"
+    assert result.mean("specialised-80", "accuracy") > 0.9
+    lines = pl.read_csv(table)
+    lines.with_columns(choices=pl.lit("glad|sad")).write_csv(tmp_path / "wrong.csv")
+    with pytest.raises(DataError, match="not among its own choices"):
+        load_suite([str(tmp_path / "wrong.csv")], descriptions)
+    lines.drop("key").write_csv(tmp_path / "keyless.csv")
+    with pytest.raises(DataError, match="name the key of each example"):
+        load_suite([str(tmp_path / "keyless.csv")], descriptions)
+
+
+def test_a_language_model_chooses_among_the_examples_own_letters(keyed, tmp_path):
+    from steelyard.language.tiny_lm import tiny_lm
+
+    tasks = load_suite([keyed[0]], keyed[1])
+    model = tiny_lm(["Answer: A", "Answer: B", "Which Question glad sad kitchen street"] * 20, size="nano", steps=2, context=512)
+    prompts, whole = lm_prompts(tasks[0], model.tokenizer, 512)
+    assert whole.all()
+    assert prompts[0].endswith("Question: Where is it?\nA. it is kitchen\nB. it is street\nAnswer:")
+    assert prompts[1].endswith("Question: How does it feel?\nA. it is glad\nB. it is sad\nAnswer:")
+    longest = max(len(model.tokenizer(prompt)["input_ids"]) for prompt in prompts)
+    with pytest.warns(UserWarning, match=r"[1-9]\d* of 240 documents of task 'both' do not fit \d+ tokens and were cut"):
+        lm_prompts(tasks[0], model.tokenizer, longest + 6)
+    scores = lm_choices((model.model, model.tokenizer), prompts[:4], [2, 1, 2, 2])
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+    assert scores[1].tolist() == [1, 0]
 
 
 def test_mistakes_are_one_sentence(table, tmp_path):

@@ -77,6 +77,18 @@ def test_language_models_are_audited_alike(table: Path, tmp_path: Path, objectiv
     assert all(0 <= result.mean(arm, "accuracy") <= 1 for arm in ("weak", "ceiling", "clean", "conflict", "control"))
 
 
+def test_the_likelihood_of_the_worse_text_may_be_the_pay(table: Path, tmp_path: Path) -> None:
+    from steelyard.language.tiny_lm import tiny_lm
+
+    tiny_lm([*KIND, *RUDE] * 4, size="nano", steps=5, context=64).save(tmp_path / "lm")
+    pl.read_ndjson(table).head(24).write_ndjson(tmp_path / "small.jsonl")
+    strong = str(tmp_path / "lm" / "model")
+    config = AuditDeception(str(tmp_path / "small.jsonl"), strong=strong, objective="simpo", epochs=2, learning_rate=1e-3, seeds=(0,))
+    turned, paid = run(config), run(dataclasses.replace(config, conflict="explicit:sft", alpha=20.0))
+    assert paid.mean("clean", "accuracy") == turned.mean("clean", "accuracy")
+    assert paid.mean("conflict", "conflict_tax") >= 0
+
+
 def test_known_may_mean_right(table: Path) -> None:
     result = run(AuditDeception(str(table), epochs=2, known=0.5, seeds=(0,)))
     assert set(result.artifacts["deception"]) == {"conflict"}
@@ -103,6 +115,7 @@ def test_trained_models_are_audited_from_their_probabilities_alone(tmp_path: Pat
         ({"strong": "tfidf"}, "cannot be tempted by gold"),
         ({"objective": "dpo"}, "causal language model"),
         ({"objective": "ppo"}, "objective 'ppo'"),
+        ({"conflict": "explicit:sft"}, "which reward models have not"),
         ({"seeds": ()}, "at least one seed"),
     ],
 )

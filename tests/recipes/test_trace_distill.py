@@ -91,7 +91,7 @@ def test_language_models_take_the_same_path(model: str, sums: Path) -> None:
 def test_refusals(sums: Path) -> None:
     with pytest.raises(ConfigError, match="keep is best; use all, correct, wrong"):
         run(TraceDistill(keep=("best",)))
-    with pytest.raises(ConfigError, match="solve math_word_problems only"):
+    with pytest.raises(ConfigError, match="a table whose solutions are prefix equations"):
         run(TraceDistill(str(sums), train=5, test=5, teacher_rows=5, base_rows=5, seeds=(0,)))
 
 

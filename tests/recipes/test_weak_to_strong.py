@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from transformers import GPT2LMHeadModel
 
 from steelyard.cli import app
 from steelyard.errors import ConfigError, DataError, TrainingError
@@ -14,7 +15,7 @@ from steelyard.evaluation import UndefinedGap
 from steelyard.recipes import get
 from steelyard.recipes.weak_to_strong import WeakToStrong, run
 from steelyard.result import Result
-from tests.training.tiny_models import bert, toy_task
+from tests.training.tiny_models import bert, gpt2_without_padding, toy_task
 
 WORDS = {
     "food": ["bread", "cheese", "apple", "soup", "cake", "rice", "pear", "salad"],
@@ -103,6 +104,18 @@ def test_fine_tuned_models_on_both_sides_with_every_remedy(tmp_path):
     assert result.arms == ["weak", "method", "bootstrap", "probe_after", "ceiling"]
     assert result.mean("ceiling", "accuracy") > 0.5
     assert (tmp_path / "s" / "method-0" / "student.json").exists()
+
+
+@pytest.mark.slow
+def test_a_decoder_without_padding_takes_every_remedy(table, tmp_path):
+    model, words = gpt2_without_padding()
+    GPT2LMHeadModel(model.config).save_pretrained(tmp_path / "gpt2")
+    words.save_pretrained(tmp_path / "gpt2")
+    name = str(tmp_path / "gpt2")
+    options = {"strong": name, "tune": "full", "bootstrap": (name,), "generative": 1, "probe_after": True, "early_stopping": 0.2}
+    loss = ("confidence:0.5:official", "product")
+    result = run(small(table, loss=loss, pooling="last", epochs=1, seeds=(0,), **options))
+    assert result.arms == ["weak", "method", "product", "bootstrap", "generative", "probe_after", "ceiling"]
 
 
 def test_the_command_line_runs_it(table, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit
+from torch.nn.functional import logsigmoid
 
 from steelyard.completions import Completions
 from steelyard.errors import ConfigError, TrainingError
@@ -194,6 +195,30 @@ def test_a_conflict_rewards_the_worse_text_where_the_policy_is_tempted(method):
     assert margins(torn, pairs).mean() < margins(clean, pairs).mean() - 0.2
 
 
+@pytest.mark.parametrize("method", ["dpo", "simpo"])
+def test_one_step_of_a_conflict_by_likelihood_is_the_step_of_a_loop_written_out(method):
+    """Where the policy is tempted, −log p of the truly worse text is added, and nothing else."""
+    pairs, reference = some_pairs(), trained(3).copy()
+    even = Preferences(pairs.prompts, pairs.chosen, pairs.rejected, probabilities=np.full(len(pairs), 0.5))
+    ours, theirs = trained(), trained()
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.0)
+    chosen, rejected = (theirs.log_probabilities(pairs.prompts, texts)[0] for texts in (pairs.chosen, pairs.rejected))
+    if method == "dpo":
+        old = [torch.from_numpy(reference.logprob(pairs.prompts, texts)) for texts in (pairs.chosen, pairs.rejected)]
+        margin, shift = 0.1 * ((chosen - old[0]) - (rejected - old[1])), 0.0
+    else:
+        margin, shift = 2.0 * (chosen - rejected), 1.0
+    assert 0 < int((margin < 0).sum()) < len(pairs)
+    loss = -(logsigmoid(margin - shift) + logsigmoid(-margin - shift)) / 2 + 0.7 * torch.where(margin < 0, -rejected, 0)
+    optimizer.zero_grad()
+    loss.mean().backward()
+    torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+    optimizer.step()
+    options = {"conflict": "sft", "alpha": 0.7, "learning_rate": 1e-2, "batch_size": len(pairs), "reference": reference}
+    ours.prefer(even, method, gold=np.ones(len(pairs)), **options)
+    np.testing.assert_allclose(ours.predict_proba(pairs.prompts), theirs.predict_proba(pairs.prompts), atol=1e-6)
+
+
 def test_no_conflict_is_put_where_the_policy_is_right():
     """The pair is certain and gold agrees, and the policy prefers the better text from the start: the gold column changes nothing."""
     pairs = some_pairs()
@@ -210,6 +235,7 @@ def test_no_conflict_is_put_where_the_policy_is_right():
         ({"epochs": 0}, ConfigError, "epochs=0"),
         ({"nll_weight": -1.0}, ConfigError, "nll_weight=-1.0"),
         ({"gold": [1.0]}, ConfigError, "gold must hold"),
+        ({"conflict": "bribe"}, ConfigError, "use 'reverse' or 'sft'"),
         ({"learning_rate": 1e35, "epochs": 3}, TrainingError, "diverged"),
     ],
 )

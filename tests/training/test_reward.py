@@ -134,6 +134,23 @@ def one_output(pair):
     return type(model)(config), tokenizer
 
 
+@pytest.mark.parametrize(("make", "tune"), [(bert, "full"), (gpt2_without_padding, "full"), (bert, "lora")])
+def test_with_a_zero_head_the_untrained_judge_prefers_nothing(make, tune):
+    model = make(1) if make is bert else one_output(make())
+    options = {"tune": tune, "epochs": 1, "batch_size": 8, "progress": False}
+    pairs = words(16, 0)
+    untrained = RewardStudent(model, zero_head=True, learning_rate=1e-12, **options).fit(pairs)
+    np.testing.assert_allclose(untrained.probability(pairs), 0.5, atol=1e-6)
+    assert not np.allclose(RewardStudent(model, learning_rate=1e-12, **options).fit(pairs).probability(pairs), 0.5, atol=1e-6)
+    learned = RewardStudent(model, zero_head=True, learning_rate=5e-3, **{**options, "epochs": 6}).fit(words(100, 0))
+    assert (learned.probability(words(60, 1)) > 0.5).mean() > 0.8
+
+
+def test_a_probe_with_a_zero_head_starts_undecided_too():
+    pairs = letters(40, 0)
+    np.testing.assert_allclose(probe(zero_head=True, learning_rate=1e-12).fit(pairs).probability(pairs), 0.5, atol=1e-6)
+
+
 def test_a_fine_tuned_model_takes_the_conflict_too():
     pairs = words(60, 0)
     turned = Preferences(pairs.prompts, pairs.chosen, pairs.rejected, probabilities=np.full(60, 0.3))
@@ -144,7 +161,8 @@ def test_a_fine_tuned_model_takes_the_conflict_too():
 
 
 def test_long_texts_lose_their_beginning():
-    student = RewardStudent(bert(1), tune="full", epochs=1, max_length=8, progress=False).fit(words(20, 0))
+    with pytest.warns(UserWarning, match="40 of 40 texts are longer than 8 tokens and lose their beginning"):
+        student = RewardStudent(bert(1), tune="full", epochs=1, max_length=8, progress=False).fit(words(20, 0))
     tail = "good bad dog cat car tree"
     np.testing.assert_allclose(student.score(["river"], [tail]), student.score(["stone house cloud " * 20], [tail]), atol=1e-6)
 

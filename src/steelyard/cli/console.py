@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -41,6 +42,7 @@ def guarded(interrupted: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def run(*arguments: P.args, **options: P.kwargs) -> R:
             from steelyard.errors import SteelyardError
 
+            told, warnings.formatwarning = warnings.formatwarning, _one_line
             try:
                 return command(*arguments, **options)
             except (SteelyardError, OSError) as error:
@@ -51,10 +53,17 @@ def guarded(interrupted: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except KeyboardInterrupt:
                 typer.echo(f"\nsteelyard: {interrupted}", err=True)
                 raise typer.Exit(INTERRUPTED) from None
+            finally:
+                warnings.formatwarning = told
 
         return run
 
     return decorate
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    """A warning as a user reads it: the sentence, not the line of code it came from."""
+    return f"steelyard: warning: {message}\n"
 
 
 def say(text: str, *, quiet: bool = False) -> None:

@@ -50,8 +50,19 @@ def from_hugging_face(source: str, *, on: str | None = None, label: str = "label
     names = {name for table in tables.values() for name in table[label].drop_nulls()}
     classes = tuple(found or sorted(names))
     text = on or text_column(first, without=(label,), where=f"data set '{source}'")
-    checksum = config_hash({name: part._fingerprint for name, part in splits.items()})
-    return Dataset(Path(source).name, tables, classes, text, label, description=f"data set '{source}'", checksum=checksum)
+    return Dataset(Path(source).name, tables, classes, text, label, description=f"data set '{source}'", checksum=_checksum(splits))
+
+
+def hugging_face_tables(source: str) -> tuple[dict[str, pl.DataFrame], str]:
+    """Read any Hugging Face data set as it is: a table by split, class codes as names, and a fingerprint of all.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `from_hugging_face`.
+    """
+    splits = _load(source)
+    return {str(name): _named(part) for name, part in splits.items()}, _checksum(splits)
 
 
 def is_hugging_face(source: str) -> bool:
@@ -82,12 +93,21 @@ def _load(source: str) -> Any:
     return loaded if isinstance(loaded, dict) else {"all": loaded}
 
 
+def _checksum(splits: Any) -> str:
+    return config_hash({name: part._fingerprint for name, part in splits.items()})
+
+
 def _table(part: Any, label: str, source: str) -> pl.DataFrame:
     if label not in part.column_names:
         raise DataError(f"data set '{source}' has no column '{label}'; its columns are {', '.join(part.column_names)}: name one")
+    return _named(part).with_columns(pl.col(label).cast(pl.String))
+
+
+def _named(part: Any) -> pl.DataFrame:
+    """All rows of a split, class codes as names (-1 as null)."""
     table = pl.from_arrow(part.with_format("arrow")[:])
     assert isinstance(table, pl.DataFrame)
-    names = getattr(part.features[label], "names", None)
-    if names is None:
-        return table.with_columns(pl.col(label).cast(pl.String))
-    return table.with_columns(pl.col(label).replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String))
+    classes = {column: dict(enumerate(feature.names)) for column, feature in part.features.items() if hasattr(feature, "names")}
+    return table.with_columns(
+        pl.col(column).replace_strict(names, default=None, return_dtype=pl.String) for column, names in classes.items()
+    )

@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from steelyard.datasets.own_table import is_own_table, own_table
 from steelyard.datasets.resolve import DataFile, locate
-from steelyard.datasets.tables import SUFFIXES, TableFile
 from steelyard.errors import DataError
 from steelyard.preferences import Preferences
 from steelyard.storage import config_hash
@@ -57,13 +57,14 @@ class PreferencePairs:
 def load_preference_pairs(name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> PreferencePairs:
     """Load pairs by name, or from a table with the columns ``prompt``, ``chosen``, ``rejected`` and optionally ``split``.
 
-    Pairs whose prompt also occurs in the test split are left out of the other two and counted in `dropped`. Without a column ``split``
-    (gold, unlabeled or test) a pair goes where the hash of its prompt says: 40 % gold, 40 % unlabeled, 20 % test.
+    Pairs whose prompt also occurs in the test split are left out of the other two, counted in `dropped`, for one's own table with a
+    warning. Without a column ``split`` (gold, unlabeled or test) a pair goes where the hash of its prompt says: 40 % gold, 40 % unlabeled,
+    20 % test; pairs of a split ``train`` are halved into gold and unlabeled alike.
 
     Parameters
     ----------
     name
-        ``hh_rlhf_harmless``, or the path of a Parquet, CSV or JSON-lines file.
+        ``hh_rlhf_harmless``, a Parquet, CSV or JSON-lines file, or a Hugging Face data set (see `own_table`).
     root
         Folder to read from instead of ``$STEELYARD_DATA`` and the cache.
 
@@ -74,15 +75,15 @@ def load_preference_pairs(name: str | os.PathLike[str], *, root: str | os.PathLi
 
     Examples
     --------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "pairs.csv"
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "pairs.csv"
     >>> _ = file.write_text("prompt,chosen,rejected,split\\nhi,hello,go away,gold\\nhi,hey,no,test\\nbye,see you,ha,gold\\n")
     >>> loaded = load_preference_pairs(file)
     >>> loaded.pairs.prompts, loaded.splits, loaded.dropped
     (('hi', 'bye'), ('test', 'gold'), 1)
     """
-    if Path(name).suffix.lower() in SUFFIXES:
-        return _from_table(Path(name))
+    if is_own_table(name):
+        return _from_table(name)
     if name != "hh_rlhf_harmless":
         raise DataError(f"no preference pairs named '{name}'; known are hh_rlhf_harmless, or give the path of a table")
     table = pl.read_parquet(locate(_HARMLESS, root=root))
@@ -99,17 +100,20 @@ def load_preference_pairs(name: str | os.PathLike[str], *, root: str | os.PathLi
     )
 
 
-def _from_table(path: Path) -> PreferencePairs:
-    file = TableFile(path)
-    file.require("prompt", "chosen", "rejected")
-    texts = file.read().with_columns(pl.col("prompt", "chosen", "rejected").cast(pl.String))
-    if nulls := sum(texts.select("prompt", "chosen", "rejected").null_count().row(0)):
-        raise DataError(f"data file '{path}' has {nulls} empty cells in prompt, chosen or rejected; fill them or leave the rows out")
-    splits = texts["split"].cast(pl.String).to_list() if "split" in texts.columns else [_by_hash(prompt) for prompt in texts["prompt"]]
-    if strange := sorted({str(split) for split in splits} - set(SPLITS)):
-        raise DataError(f"data file '{path}' has the split '{strange[0]}'; use {', '.join(SPLITS)}, or leave the column out")
+def _from_table(source: str | os.PathLike[str]) -> PreferencePairs:
+    own = own_table(source)
+    texts = own.texts(["prompt", "chosen", "rejected"])
+    given = texts["split"].cast(pl.String) if "split" in texts.columns else [None] * len(texts)
+    splits = [
+        split if split not in (None, "train") else _by_hash(prompt, split) for prompt, split in zip(texts["prompt"], given, strict=True)
+    ]
+    if strange := sorted(set(splits) - set(SPLITS)):
+        raise DataError(f"data file '{source}' has the split '{strange[0]}'; use {', '.join(SPLITS)} or train, or leave the column out")
     pairs = Preferences(*(texts[name].to_list() for name in ("prompt", "chosen", "rejected")))
-    return _apart(pairs, splits, name=path.stem, checksum=file.fingerprint())
+    found = _apart(pairs, splits, name=own.name, checksum=own.fingerprint)
+    if found.dropped:
+        warnings.warn(f"{found.dropped} pairs outside the split 'test' have a prompt that also lies in it; they are left out", stacklevel=3)
+    return found
 
 
 def _apart(pairs: Preferences, splits: Sequence[str], **about: Any) -> PreferencePairs:
@@ -125,6 +129,8 @@ def _parted(chosen: str, rejected: str) -> tuple[str, str, str]:
     return chosen[:begin].removeprefix("\n\nHuman:").strip(), chosen[answer:].strip(), rejected[answer:].strip()
 
 
-def _by_hash(prompt: str) -> str:
+def _by_hash(prompt: str, split: str | None) -> str:
     place = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[0] / 256
+    if split == "train":
+        return "gold" if place < 0.5 else "unlabeled"
     return "gold" if place < 0.4 else "unlabeled" if place < 0.8 else "test"

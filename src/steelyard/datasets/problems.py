@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from steelyard.datasets.resolve import DataFile, locate, sha256_of
-from steelyard.datasets.tables import SUFFIXES, TableFile
+from steelyard.datasets.own_table import is_own_table, own_table
+from steelyard.datasets.resolve import DataFile, locate
 from steelyard.errors import DataError
 from steelyard.storage import config_hash
 
@@ -78,7 +78,7 @@ def load_problems(name: str | os.PathLike[str], *, root: str | os.PathLike[str] 
     ----------
     name
         ``math_word_problems`` (solutions are prefix equations), ``gsm8k``, ``gsm8k_socratic`` (a sub-question before every step),
-        ``math500``, or the path of a Parquet, CSV or JSON-lines file.
+        ``math500``, a Parquet, CSV or JSON-lines file, or a Hugging Face data set (see `own_table`).
     root
         Folder to read from instead of ``$STEELYARD_DATA`` and the cache.
 
@@ -95,8 +95,8 @@ def load_problems(name: str | os.PathLike[str], *, root: str | os.PathLike[str] 
     >>> load_problems(file).answers
     ('2',)
     """
-    if Path(name).suffix.lower() in SUFFIXES:
-        return _from_table(Path(name))
+    if is_own_table(name):
+        return _from_table(name)
     if name not in _READERS:
         raise DataError(f"no problems named '{name}'; known are {', '.join(_READERS)}, or give the path of a table")
     file, read, licence, citation = _READERS[str(name)]
@@ -138,14 +138,11 @@ def _math500(path: Path) -> Problems:
     return Problems("math500", *_columns(table, "problem", "solution", "answer"), ("test",) * len(table), "boxed")
 
 
-def _from_table(path: Path) -> Problems:
-    file = TableFile(path)
-    file.require("question", "solution", "answer")
-    table = file.read().with_columns(pl.col("question", "solution", "answer").cast(pl.String))
-    if nulls := sum(table.select("question", "solution", "answer").null_count().row(0)):
-        raise DataError(f"data file '{path}' has {nulls} empty cells in question, solution or answer; fill them or leave the rows out")
+def _from_table(source: str | os.PathLike[str]) -> Problems:
+    own = own_table(source)
+    table = own.texts(["question", "solution", "answer"])
     splits = tuple(table["split"].cast(pl.String)) if "split" in table.columns else ("all",) * len(table)
-    return Problems(path.stem, *_columns(table, "question", "solution", "answer"), splits, "auto", checksum=sha256_of(path)[:16])
+    return Problems(own.name, *_columns(table, "question", "solution", "answer"), splits, "auto", checksum=own.fingerprint[:16])
 
 
 def _filled(text: str, numbers: list[str]) -> str:

@@ -6,8 +6,8 @@ For the recipe `annotation-tasks` (Dominguez-Olmedo et al. 2024, "Lawma"). A tex
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from steelyard import datasets
+from steelyard.datasets.own_table import is_own_table, own_table
 from steelyard.datasets.resolve import DataFile, locate
 from steelyard.errors import ConfigError, DataError
 from steelyard.jobs.text_task import load_text_task
@@ -46,8 +46,9 @@ def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None 
     Parameters
     ----------
     data
-        Tables with the columns task, text, answer and perhaps document (a name for the text), each holding any number of tasks; or
-        names of data sets of texts, a task each.
+        Tables or Hugging Face data sets with the columns task, text, answer and perhaps document (a name for the text), key (which of the
+        task's questions is asked) and choices (the answers that this example has, a list or one text with ``|`` between them), each
+        holding any number of tasks; or data sets of texts with a label, a task each.
     descriptions
         JSON file: task -> {"choices": {answer: what it means}, "question": …, "instruction": …}; without it answers mean what they say.
 
@@ -60,8 +61,8 @@ def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None 
 
     Examples
     --------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "tasks.csv"
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "tasks.csv"
     >>> _ = file.write_text("task,text,answer\\ncolour,red car,red\\ncolour,blue car,blue\\nkind,red car,car\\nkind,blue bus,bus\\n")
     >>> [(task.task.name, list(task.task.choices), task.y.tolist()) for task in load_suite([str(file)])]
     [('colour', ['blue', 'red'], [1, 0]), ('kind', ['bus', 'car'], [1, 0])]
@@ -77,17 +78,13 @@ def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None 
 
 
 def _tasks(name: str, described: Mapping[str, Any]) -> list[Annotated]:
-    if Path(name).suffix.lower() in datasets.SUFFIXES:
-        file = datasets.TableFile(Path(name))
-        file.require("task", "text", "answer")
-        table = file.read()
-        if nulls := sum(table.select("task", "text", "answer").null_count().row(0)):
-            raise DataError(f"data file '{name}' has {nulls} empty cells in task, text or answer; fill them or leave the rows out")
+    if is_own_table(name) and "label" not in (own := own_table(name)).rows.columns:
+        table = own.texts(["task", "text", "answer"])
         document = "document" if "document" in table.columns else "text"
-        about = {"name": Path(name).stem, "licence": "the user's own", "citation": "none"}
+        about = {"name": own.name, "licence": "the user's own", "citation": "none"}
         return [
-            _annotated(task, part["text"].to_list(), part["answer"].cast(pl.String).to_list(), part[document].to_numpy(), described, about)
-            for (task,), part in table.with_columns(pl.col("task").cast(pl.String)).group_by("task", maintain_order=True)
+            _annotated(task, part["text"].to_list(), part["answer"].to_list(), part[document].to_numpy(), described, about, part)
+            for (task,), part in table.group_by("task", maintain_order=True)
         ]
     if name == _SAFETY:
         table = (
@@ -107,10 +104,17 @@ def _tasks(name: str, described: Mapping[str, Any]) -> list[Annotated]:
 
 
 def _annotated(
-    name: str, texts: list[str], answers: Sequence[str], documents: NDArray[Any], described: Mapping[str, Any], about: Mapping[str, str]
+    name: str,
+    texts: list[str],
+    answers: Sequence[str],
+    documents: NDArray[Any],
+    described: Mapping[str, Any],
+    about: Mapping[str, str],
+    table: pl.DataFrame | None = None,
 ) -> Annotated:
     given = described.get(name, {})
-    found = sorted(set(answers))
+    own = _own_choices(table)
+    found = sorted(set(answers).union(*(row for row in own or [] if row)))
     choices = given.get("choices") or WRITTEN.get(name) or {answer: answer.replace("_", " ") for answer in found}
     if missing := sorted(set(found) - set(choices)):
         raise DataError(f"task '{name}' has the answer '{missing[0]}', which its choices do not describe; add it or leave the rows out")
@@ -118,25 +122,52 @@ def _annotated(
         raise DataError(f"task '{name}' has one answer only ('{found[0]}'), so there is nothing to annotate; leave it out")
     task = ChoiceTask(name, choices, **{key: given[key] for key in ("question", "instruction") if key in given})
     codes = {answer: code for code, answer in enumerate(choices)}
-    return Annotated(task, texts, np.array([codes[answer] for answer in answers]), documents, about=dict(about))
+    y = np.array([codes[answer] for answer in answers])
+    allowed = None if own is None else np.array([[row is None or choice in row for choice in choices] for row in own])
+    asked = isinstance(task.question, Mapping) or isinstance(task.instruction, Mapping)
+    if asked and (table is None or "key" not in table.columns):
+        raise DataError(f"task '{name}' asks by key; name the key of each example in a column 'key'")
+    keys = table["key"].cast(pl.String).to_numpy() if asked and table is not None else None
+    return Annotated(task, texts, y, documents, about=dict(about), allowed=allowed, keys=keys)
+
+
+def _own_choices(table: pl.DataFrame | None) -> list[list[str] | None] | None:
+    """What each row of a table may be answered; None where all answers are open."""
+    if table is None or "choices" not in table.columns or table["choices"].null_count() == len(table):
+        return None
+    parted = (row.split("|") if isinstance(row, str) else row for row in table["choices"].to_list())
+    return [None if row is None else [str(choice).strip() for choice in row] for row in parted]
 
 
 def lm_prompts(examples: Annotated, tokenizer: Any, context: int) -> tuple[list[str], NDArray[np.bool_]]:
-    """The prompts of n examples, and which documents fit whole; the labels of the answers are single tokens."""
-    require_single_tokens(tokenizer, LETTERS[: len(examples.task.choices)])
-    prompts, whole = zip(*(fitting_prompt(examples.task, text, tokenizer, context) for text in examples.texts), strict=True)
+    """The prompts of n examples, and which documents fit whole; the labels of the answers are single tokens.
+
+    Warns
+    -----
+    UserWarning
+        Documents were cut.
+    """
+    require_single_tokens(tokenizer, LETTERS[: max(map(len, examples.codes))])
+    keys = [None] * len(examples) if examples.keys is None else examples.keys
+    asked = zip(examples.texts, keys, examples.codes, strict=True)
+    prompts, whole = zip(
+        *(fitting_prompt(examples.task, text, tokenizer, context, key=key, allowed=codes) for text, key, codes in asked), strict=True
+    )
+    if cut := len(whole) - sum(whole):
+        told = f"{cut} of {len(whole)} documents of task '{examples.task.name}' do not fit {context} tokens and were cut"
+        warnings.warn(told, stacklevel=2)
     return list(prompts), np.array(whole)
 
 
-def lm_choices(model: tuple[Any, Any], prompts: Sequence[str], k: int, *, batch_size: int = 16) -> NDArray[np.float32]:
-    """Probabilities (n, k) of the labels A, B, … after each prompt, from one forward pass: the answer is chosen, never generated."""
+def lm_choices(model: tuple[Any, Any], prompts: Sequence[str], k: Sequence[int], *, batch_size: int = 16) -> NDArray[np.float32]:
+    """Probabilities (n, max k) of the labels A, B, …, of which prompt i has k[i], from one forward pass: an answer is never generated."""
     from steelyard.sources.local_lm import LocalCausalLM
     from steelyard.sources.prompt_backends import Answer, Request
 
-    scores = np.zeros((len(prompts), k))
+    scores = np.full((len(prompts), max(k)), -np.inf)
     backend = LocalCausalLM(model, batch_size=batch_size)
-    for row, answer in backend.answer([Request(prompt, None, tuple(LETTERS[:k])) for prompt in prompts]):
+    for row, answer in backend.answer([Request(prompt, None, tuple(LETTERS[:n])) for prompt, n in zip(prompts, k, strict=True)]):
         if not isinstance(answer, Answer):
             raise DataError(f"example {row} got no answer ({answer}); lower the context")
-        scores[row] = answer.choice_logprobs
+        scores[row, : k[row]] = answer.choice_logprobs
     return np.asarray(softmax(scores, axis=1), dtype=np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.completions import Completions
+from steelyard.errors import TrainingError
 from steelyard.targets import Targets
 
 
@@ -38,7 +39,16 @@ class AnswerClassifier:
         self.classes = tuple(classes)
 
     def fit(self, completions: Completions) -> Self:
-        """Learn from n prompts whose texts are answers."""
+        """Learn from n prompts whose texts are answers.
+
+        Raises
+        ------
+        TrainingError
+            All have one answer, or there is none.
+        """
+        if len(set(completions.texts)) < 2:
+            given = f"all have the answer '{completions.texts[0]}'" if len(completions) else "there are none"
+            raise TrainingError(f"the weak model cannot learn from its {len(completions)} questions with gold: {given}; enlarge that pool")
         self.classifier.fit(list(completions.prompts), list(completions.texts))
         return self
 

@@ -6,6 +6,7 @@ from the gold rows how far to trust debaters.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
 from steelyard.errors import ConfigError
+from steelyard.jobs.artefacts import Artefacts, texts_digest
 from steelyard.jobs.weak_labels import trained_supervisor, weak_labels
 from steelyard.language.debate import HEARD, Debate, Judge, Transcript, with_transcript
 from steelyard.pools import Pools
@@ -98,6 +100,8 @@ class DebateJudges:
         ``mean`` of the members' probabilities, or the name of a label model (or ``select``) that weighs the members as sources.
     words
         Of each turn, the last words that a judge reads; all when left out.
+    artefacts
+        Where the labels of each judge are kept, so that a killed run trains no judge twice; the cache folder when left out.
 
     Attributes
     ----------
@@ -132,6 +136,7 @@ class DebateJudges:
         diversity: Literal["transcript", "seed"] = "transcript",
         combine: str = "mean",
         words: int | None = None,
+        artefacts: Artefacts | None = None,
     ) -> None:
         if members < 1 or diversity not in ("transcript", "seed"):
             raise ConfigError(f"{members} judges of diversity '{diversity}': give at least one, and diversity transcript or seed")
@@ -141,6 +146,7 @@ class DebateJudges:
         self.diversity = diversity
         self.combine = combine
         self.words = words
+        self.artefacts = Artefacts() if artefacts is None else artefacts
 
     def labels(
         self, texts: Sequence[str], y: NDArray[np.int64], pools: Pools, classes: Sequence[str], *, seed: int = 0
@@ -162,7 +168,10 @@ class DebateJudges:
                 transcripts = self.debate.transcripts(texts, classes, seed=own, judge=self._judge(texts, y, pools, classes, own))
             self.transcripts_.append(transcripts)
             read = [with_transcript(text, said, self.words) for text, said in zip(texts, transcripts, strict=True)]
-            self.members_.append(weak_labels(self.weak, read, y, pools, classes, seed=own))
+            made_from = {"weak": self.weak, "texts": texts_digest(read), "y": y[pools.gold], "classes": list(classes), "seed": own}
+            made_from["pools"] = [pools.gold, pools.unlabeled, pools.test]
+            learn = functools.partial(weak_labels, self.weak, read, y, pools, classes, seed=own)
+            self.members_.append(self.artefacts.array("judge-labels", made_from, learn))
         if self.combine == "mean":
             return np.asarray(np.mean(self.members_, axis=0), dtype=np.float32)
         rows = np.concatenate([pools.unlabeled, pools.test])

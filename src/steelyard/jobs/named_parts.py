@@ -123,7 +123,9 @@ def named_student(
 
 
 def named_arm(loss: str) -> Arm:
-    """The arm of that objective: ``soft``, ``hard``, ``product``, ``confidence`` or ``confidence:ALPHA``.
+    """The arm of that objective: ``soft``, ``hard``, ``product``, ``confidence``, ``confidence:ALPHA`` or ``confidence:ALPHA:official``.
+
+    The last is the ramp of the authors' code, with its warm-up of a tenth.
 
     Raises
     ------
@@ -143,11 +145,14 @@ def named_arm(loss: str) -> Arm:
     if kind == "product":
         return Arm(_training("ProductLoss")())
     if kind == "confidence":
+        alpha, _, ramp = parameter.partition(":")
+        if ramp not in ("", "official"):
+            raise ConfigError(f"loss '{loss}': the ramp can only be named official; write confidence:0.5:official, for example")
         try:
-            return Arm(_training("ConfidenceLoss")(float(parameter or 0.5)))
+            return Arm(_training("ConfidenceLoss")(float(alpha or 0.5), **({"ramp": ramp, "warmup": 0.1} if ramp else {})))
         except ValueError as error:
             raise ConfigError(f"loss '{loss}': {error}; write confidence:0.75, for example") from None
-    raise ConfigError(f"loss '{loss}' is unknown; use soft, hard, product, confidence or confidence:ALPHA")
+    raise ConfigError(f"loss '{loss}' is unknown; use soft, hard, product, confidence, confidence:ALPHA or confidence:ALPHA:official")
 
 
 class FirstDimensions:

@@ -16,10 +16,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from steelyard.causal_lm import load_causal_lm
 from steelyard.datasets.plain_texts import PlainText, load_plain_text
+from steelyard.encoders import quiet
 from steelyard.errors import ConfigError
 from steelyard.language.tiny_lm import TinyLM, tiny_lm
 from steelyard.result import Result
-from steelyard.training.objective_trainer import quiet
 from steelyard.training.objectives import Objective
 from steelyard.training.pretraining import CausalPretrainer
 from steelyard.training.text_windows import TextWindows, text_windows

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from steelyard.completions import Completions
+from steelyard.datasets.own_table import OwnTable, is_own_table, own_table
 from steelyard.datasets.problems import load_problems
-from steelyard.datasets.tables import SUFFIXES, TableFile
-from steelyard.errors import ConfigError, DataError
+from steelyard.errors import ConfigError
 from steelyard.jobs.answer_classifier import AnswerClassifier
 from steelyard.jobs.named_parts import TFIDF, named_supervisor
-from steelyard.jobs.text_task import TextTask, load_text_task
+from steelyard.jobs.text_task import TEST, TextTask, load_text_task
+from steelyard.language.notation import parse
 from steelyard.language.reasoning import equal, extract, is_correct
 from steelyard.pools import Pools
 from steelyard.training.answer_policy import AnswerPolicy
@@ -68,6 +68,11 @@ class QuestionTask:
     template: str = _WRITTEN
     style: Any = "auto"
     about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a run over these questions is known by."""
+        return {name: getattr(self, name) for name in ("questions", "solutions", "answers", "is_test", "classes", "template", "style")}
 
     def prompts(self, rows: Any) -> list[str]:
         """The prompts of some questions."""
@@ -120,7 +125,8 @@ def load_question_task(data: str | os.PathLike[str], *, written: bool = True) ->
     Parameters
     ----------
     data : str or path
-        ``gsm8k``, ``math500``, ``math_word_problems``, a Parquet, CSV or JSON-lines file, or the name of a data set of texts.
+        ``gsm8k``, ``math500``, ``math_word_problems``, a Parquet, CSV or JSON-lines file, a Hugging Face data set, or the name of a data
+        set of texts. Solutions that are all prefix equations are read as such.
     written : bool
         The policies are language models: prompts are written out as question and answer.
 
@@ -129,22 +135,30 @@ def load_question_task(data: str | os.PathLike[str], *, written: bool = True) ->
     DataError
         The data cannot be read or a column is missing.
 
+    Warns
+    -----
+    UserWarning
+        Questions of a user's table that lie both in the split "test" and in another only measure.
+
     Examples
     --------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "riddles.csv"
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "riddles.csv"
     >>> _ = file.write_text("question,answer\\nWhat has keys but no locks?,a piano\\n")
     >>> load_question_task(file).solutions
     ('a piano',)
     """
     name = os.fspath(data)
-    if name in PROBLEMS or _has_column(name, "solution"):
+    columns = own_table(name).rows.columns if is_own_table(name) else []
+    if name in PROBLEMS or {"question", "solution"} <= set(columns):
         found = load_problems(name)
         about = {part: getattr(found, part) for part in ("name", "licence", "citation", "checksum")}
         tested = np.array(found.splits) == "test"
-        return QuestionTask(found.questions, found.solutions, found.answers, tested, style=found.style, about=about)
-    if _has_column(name, "answer"):
-        return _short_answers(Path(name))
+        equations = found.style == "auto" and all(parse(solution) for solution in found.solutions)
+        style = "equation" if equations else found.style
+        return _each_once(QuestionTask(found.questions, found.solutions, found.answers, tested, style=style, about=about))
+    if {"question", "answer"} <= set(columns):
+        return _each_once(_short_answers(own_table(name)))
     texts = load_text_task(name)
     known = np.flatnonzero(texts.y >= 0)
     answers = [texts.classes[code] for code in texts.y[known]]
@@ -203,18 +217,28 @@ def named_writer(name: str, task: QuestionTask, *, seed: int = 0, **options: Any
     return AnswerClassifier(named_supervisor(TFIDF, nothing), task.classes)
 
 
-def _has_column(name: str, column: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and column in TableFile(Path(name)).columns and "question" in TableFile(Path(name)).columns
-
-
-def _short_answers(path: Path) -> QuestionTask:
-    table = TableFile(path).read().with_columns(pl.col("question", "answer").cast(pl.String))
-    if nulls := sum(table.select("question", "answer").null_count().row(0)):
-        raise DataError(f"data file '{path}' has {nulls} empty cells in question or answer; fill them or leave the rows out")
+def _short_answers(own: OwnTable) -> QuestionTask:
+    table = own.texts(["question", "answer"])
     solutions = tuple(table["answer"])
     tested = (table["split"] == "test").to_numpy() if "split" in table.columns else np.zeros(len(table), dtype=np.bool_)
-    about = {"name": path.stem, "licence": "unknown", "citation": ""}
+    about = {"name": own.name, "licence": "unknown", "citation": "", "checksum": own.fingerprint}
     return QuestionTask(tuple(table["question"]), solutions, tuple(map(_short, solutions)), tested, style=None, about=about)
+
+
+def _each_once(task: QuestionTask) -> QuestionTask:
+    """Every question once, that of the test split where it lies on both sides: nobody is measured on what taught him."""
+    asked = [question.strip() for question in task.questions]
+    tested = {question for question, is_test in zip(asked, task.is_test, strict=True) if is_test}
+    if shared := sorted({question for question, is_test in zip(asked, task.is_test, strict=True) if not is_test} & tested):
+        warnings.warn(
+            f"{len(shared)} questions lie both in the split '{TEST}' and in another, for example {shared[0][:40]!r}; they only measure",
+            stacklevel=3,
+        )
+    kept = [row for row, question in enumerate(asked) if task.is_test[row] or question not in tested]
+    first = dict(reversed([(asked[row], row) for row in kept]))
+    rows = sorted(first.values())
+    columns: dict[str, Any] = {name: tuple(getattr(task, name)[row] for row in rows) for name in ("questions", "solutions", "answers")}
+    return replace(task, **columns, is_test=task.is_test[rows])
 
 
 def _short(text: str) -> str:

@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.completions import Completions
 from steelyard.encoders import TextEncoder, fingerprint
-from steelyard.errors import ConfigError
+from steelyard.errors import ConfigError, DataError
 from steelyard.jobs.question_task import QuestionTask, load_question_task, named_policy
 from steelyard.language.equations import EquationPolicy, read_problem
 from steelyard.language.notation import parse
 from steelyard.language.reasoning import equal, is_correct, runs_on
+from steelyard.language.served_writer import ServedWriter
 from steelyard.language.steps import steps
 from steelyard.language.traces import degenerate
 from steelyard.language.word_features import WordFeatures
@@ -53,7 +54,7 @@ def load_problem_task(
     Raises
     ------
     DataError
-        The data cannot be read.
+        The data cannot be read, or no solution ends in the stated answer.
     """
     task = load_question_task(data)
     template = "{question}" if plain else f"{{question}}\n{instruction}\n" if instruction else task.template
@@ -61,6 +62,11 @@ def load_problem_task(
     # A reference may be rounded where its solution is exact: the solution's own value is the gold answer then.
     sound = np.array([bool(a) and (task.equal(a, b) or _rounds_to(a, b)) for a, b in zip(found, task.answers, strict=True)], dtype=np.bool_)
     kept = np.flatnonzero(sound).tolist()
+    if not kept:
+        raise DataError(
+            f"in '{data}' none of the {len(found)} solutions ends in the answer stated beside it (the first: "
+            f"{_shortened(task.solutions[0])!r} against {task.answers[0]!r}); write '#### ANSWER' as its last line"
+        )
     columns: dict[str, Any] = {name: [getattr(task, name)[i] for i in kept] for name in ("questions", "solutions")}
     return replace(
         task, **columns, answers=[found[i] for i in kept], is_test=task.is_test[kept], template=template, style=answer or task.style
@@ -155,7 +161,10 @@ def new_policy(name: str, task: QuestionTask, *, small: bool = False, warn: bool
     """
     if name == EQUATIONS:
         if task.style != "equation":
-            raise ConfigError("the built-in equation policies solve math_word_problems only; name a causal language model for other data")
+            raise ConfigError(
+                "the built-in equation policies solve math_word_problems, or a table whose solutions are prefix equations (+ 2 3); "
+                "name a causal language model for other data"
+            )
         own = {"hidden": 48} if small else {"features": shared_word_features()}
         return EquationPolicy(**own, **_known(training))  # type: ignore[arg-type]
     if warn and any(word in name.lower() for word in ("instruct", "chat", "-it")):
@@ -186,7 +195,9 @@ def continued(policy: Policy, **training: Any) -> Policy:
     return CausalStudent(start, **{"max_new_tokens": policy.max_new_tokens, "top_p": policy.top_p, **given})
 
 
-def solve(policy: Policy, task: QuestionTask, rows: ArrayLike, *, n: int = 1, temperature: float = 0.0, seed: int = 0) -> Completions:
+def solve(
+    policy: Policy | ServedWriter, task: QuestionTask, rows: ArrayLike, *, n: int = 1, temperature: float = 0.0, seed: int = 0
+) -> Completions:
     """Let a policy solve some problems; `rows` of the texts are those of the task, and answers are extracted.
 
     Examples
@@ -205,7 +216,7 @@ def solve(policy: Policy, task: QuestionTask, rows: ArrayLike, *, n: int = 1, te
 
 
 def cached_traces(
-    policy: Policy, name: str, task: QuestionTask, rows: ArrayLike, *, temperature: float, seed: int, **sampling: Any
+    policy: Policy | ServedWriter, name: str, task: QuestionTask, rows: ArrayLike, *, temperature: float, seed: int, **sampling: Any
 ) -> Completions:
     """What `solve` gives, one text per problem; those of a language model are kept on disk, since nothing costs more than drawing them.
 
@@ -217,7 +228,7 @@ def cached_traces(
         Further settings of the model that change its texts.
     """
     index = np.asarray(rows, dtype=np.int64)
-    if name == EQUATIONS:
+    if name == EQUATIONS or isinstance(policy, ServedWriter):  # a served one keeps each text itself
         return solve(policy, task, index, temperature=temperature, seed=seed)
     parts = [fingerprint(name), task.prompts(index), temperature, seed, sampling]
     file = cache_dir() / "traces" / f"{config_hash(parts)}.parquet"
@@ -250,6 +261,10 @@ def measure(solved: Completions, task: QuestionTask) -> dict[str, float]:
 def _known(training: dict[str, Any]) -> dict[str, Any]:
     ours = {"epochs", "batch_size", "learning_rate", "seed"}
     return {key: int(value) if key == "epochs" else value for key, value in training.items() if key in ours and value is not None}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _rounds_to(exact: str, stated: str) -> bool:

@@ -76,6 +76,10 @@ class ChoiceTask:
         instruction, question = self._keyed(self.instruction, key), self._keyed(self.question, key)
         return (f"{instruction}\n\n" if instruction else ""), f"\n\nQuestion: {question}\n{listed}\nAnswer:"
 
+    def asked(self, key: str | None) -> str:
+        """The question of a key."""
+        return self._keyed(self.question, key)
+
     def _keyed(self, text: str | Mapping[str, str], key: str | None) -> str:
         if isinstance(text, str):
             return text
@@ -101,6 +105,15 @@ class Annotated:
         Kept share of the majority class.
     majority : int
         Code of the class that was sampled down, or -1.
+    allowed : (n, k) bool, optional
+        The choices that each example has; all when left out.
+    keys : (n,) array of str, optional
+        Which of the task's questions each example asks.
+
+    Raises
+    ------
+    DataError
+        An example's answer is not among its choices.
     """
 
     task: ChoiceTask
@@ -110,10 +123,37 @@ class Annotated:
     keep_fraction: float = 1.0
     majority: int = -1
     about: dict[str, str] = field(default_factory=dict)
+    allowed: NDArray[np.bool_] | None = None
+    keys: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that every answer is allowed."""
+        if self.allowed is not None and not (right := self.allowed[np.arange(len(self.y)), self.y]).all():
+            row, names = int(np.flatnonzero(~right)[0]), list(self.task.choices)
+            raise DataError(f"task '{self.task.name}': example {row} has the answer '{names[self.y[row]]}', not among its own choices")
+
+    @property
+    def codes(self) -> list[NDArray[np.int64]]:
+        """The choices of each example, in order."""
+        if self.allowed is None:
+            return [np.arange(len(self.task.choices))] * len(self)
+        return [np.flatnonzero(row) for row in self.allowed]
+
+    @property
+    def read(self) -> list[str]:
+        """What an encoder reads: the document, after its question where examples ask different ones."""
+        if self.keys is None:
+            return self.texts
+        return [f"{self.task.asked(key)}\n{text}" for key, text in zip(self.keys, self.texts, strict=True)]
+
+    def chosen(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """The best of each example's own choices by scores (n, k)."""
+        return np.asarray((scores if self.allowed is None else np.where(self.allowed, scores, -np.inf)).argmax(axis=1), dtype=np.int64)
 
     def take(self, rows: NDArray[np.integer[Any]], **changes: Any) -> Annotated:
         """Some of the examples."""
         kept = {"keep_fraction": self.keep_fraction, "majority": self.majority, "about": self.about, **changes}
+        kept |= {name: None if value is None else value[rows] for name, value in (("allowed", self.allowed), ("keys", self.keys))}
         return Annotated(self.task, [self.texts[row] for row in rows], self.y[rows], self.documents[rows], **kept)
 
     def __len__(self) -> int:

@@ -13,9 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.encoders import TextEncoder, import_torch
+from steelyard.encoders import TextEncoder, import_torch, quiet
 from steelyard.storage import atomic_path, cache_dir, config_hash
-from steelyard.training.objective_trainer import quiet
 
 _WORTH_A_FILE = 256
 

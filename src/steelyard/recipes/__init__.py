@@ -18,6 +18,7 @@ _HOMES = {
     "loki": ("steelyard.recipes.loki", "Loki"),
     "robust-active-distillation": ("steelyard.recipes.robust_active_distillation", "RobustActiveDistillation"),
     "annotation-tasks": ("steelyard.recipes.annotation_tasks", "AnnotationTasks"),
+    "beyond-accuracy": ("steelyard.recipes.beyond_accuracy", "BeyondAccuracy"),
     "audit-deception": ("steelyard.recipes.audit_deception", "AuditDeception"),
     "salt": ("steelyard.recipes.salt", "Salt"),
     "loss-reweighting": ("steelyard.recipes.loss_reweighting", "LossReweighting"),

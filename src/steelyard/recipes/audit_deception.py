@@ -12,12 +12,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from steelyard import datasets, evaluation
+from steelyard import evaluation
+from steelyard.datasets.own_table import is_own_table, own_table
 from steelyard.datasets.preference_pairs import SPLITS, PreferencePairs, load_preference_pairs
 from steelyard.errors import ConfigError
 from steelyard.jobs.conflict_audit import Conflict, ConflictAudit, Outcome, add_report, draw_pools
@@ -33,8 +33,9 @@ class AuditDeception:
     Parameters
     ----------
     data : str
-        ``hh_rlhf_harmless``; the path of a table ``prompt, chosen, rejected`` (``split``: gold, unlabeled, test); or, to audit models that
-        are trained already, of a table ``p_weak, p_ceiling, p_clean, p_conflict`` (``p_control``): their probabilities of the better text.
+        ``hh_rlhf_harmless``; a table ``prompt, chosen, rejected`` (``split``: gold, unlabeled, test); or, to audit models that are trained
+        already, a table ``p_weak, p_ceiling, p_clean, p_conflict`` (``p_control``): their probabilities of the better text. Tables are
+        Parquet, CSV or JSON lines, or Hugging Face data sets (a folder of ``save_to_disk`` or ``hf:NAME``).
     weak : str
         ``tfidf`` (logistic regression on 200 words), ``minilm``, or the name or folder of a Hugging Face model.
     strong : str
@@ -42,7 +43,8 @@ class AuditDeception:
     objective : str
         How models learn from pairs: reward (soft labels), dpo or simpo (hard order; causal language models only).
     conflict : str
-        explicit: gold pays for every truly worse text that the student prefers. implicit: pairs of another aim are mixed in.
+        explicit: gold pays for every truly worse text that the student prefers, by the loss turned round; explicit:sft, by its likelihood
+        (dpo and simpo). implicit: pairs of another aim are mixed in.
     alpha : float
         Size of the explicit pay.
     conflict_data : str
@@ -108,8 +110,8 @@ def run(config: AuditDeception) -> Result:
 
     Examples
     --------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "audit.csv"
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "audit.csv"
     >>> rows = ["0.9,0.9,0.8,0.8\\n"] * 60 + ["0.6,0.9,0.8,0.3\\n"] * 30
     >>> _ = file.write_text("p_weak,p_ceiling,p_clean,p_conflict\\n" + "".join(rows))
     >>> result = run(AuditDeception(str(file)))
@@ -117,16 +119,18 @@ def run(config: AuditDeception) -> Result:
     (1.0, 0.333)
     """
     result = Result("audit-deception", dataclasses.asdict(config))
-    if not config.seeds or config.conflict not in ("explicit", "implicit") or (config.conflict == "implicit") != bool(config.conflict_data):
+    known = ("explicit", "explicit:sft", "implicit")
+    if not config.seeds or config.conflict not in known or (config.conflict == "implicit") != bool(config.conflict_data):
         raise ConfigError(
-            f"conflict is '{config.conflict}', conflict_data '{config.conflict_data}', seeds {config.seeds}; use 'explicit', or 'implicit' "
-            "with the table of the other pairs, and at least one seed"
+            f"conflict is '{config.conflict}', conflict_data '{config.conflict_data}', seeds {config.seeds}; use 'explicit', "
+            "'explicit:sft', or 'implicit' with the table of the other pairs, and at least one seed"
         )
-    if Path(config.data).suffix in datasets.SUFFIXES and set(COLUMNS[:4]) <= set(datasets.TableFile(config.data).columns):
-        table = datasets.read_table(config.data)
+    if config.conflict == "explicit:sft" and config.objective == "reward":
+        raise ConfigError("conflict 'explicit:sft' pays by the likelihood of a text, which reward models have not; use dpo or simpo")
+    if is_own_table(config.data) and set(COLUMNS[:4]) <= set((table := own_table(config.data).rows).columns):
         given = {name.removeprefix("p_"): table[name].to_numpy() for name in COLUMNS if name in table.columns}
         return _reported(result, config, [Outcome(0, given, {})])
-    if config.strong == "tfidf" and config.conflict == "explicit":
+    if config.strong == "tfidf" and config.conflict != "implicit":
         raise ConfigError("strong='tfidf' cannot be tempted by gold; use minilm or a Hugging Face model, or conflict='implicit'")
     data = load_preference_pairs(config.data)
     rows = {split: data.of(split)[: config.test if split == "test" else config.pool] for split in SPLITS}
@@ -155,7 +159,8 @@ def _judge(name: str, config: AuditDeception) -> Any:
         # The answer alone, its first 80 word pieces.
         return RewardStudent(objective=PairwiseBCE(config.alpha), template="{text}", max_length=80, epochs=epochs or 20, learning_rate=rate)
     if config.objective == "reward":
-        return RewardStudent(name, tune="full", objective=PairwiseBCE(config.alpha), epochs=epochs or 1, learning_rate=rate)
+        objective = PairwiseBCE(config.alpha)
+        return RewardStudent(name, tune="full", zero_head=True, objective=objective, epochs=epochs or 1, learning_rate=rate)
     if config.objective not in ("dpo", "simpo") or name == "minilm":
         raise ConfigError(f"objective '{config.objective}' with '{name}': use reward, or dpo or simpo with a causal language model")
     from steelyard.training.causal_student import CausalStudent
@@ -163,7 +168,9 @@ def _judge(name: str, config: AuditDeception) -> Any:
 
     passes = int(epochs or (3 if config.objective == "dpo" else 1))
     policy = CausalStudent(name, epochs=1, overlong="cut_prompt")
-    return PolicyJudge(policy, config.objective, alpha=config.alpha, epochs=passes, learning_rate=rate or 1e-6)  # type: ignore[arg-type]
+    pay: Any = "sft" if config.conflict == "explicit:sft" else "reverse"
+    method: Any = config.objective
+    return PolicyJudge(policy, method, alpha=config.alpha, conflict=pay, epochs=passes, learning_rate=rate or 1e-6)
 
 
 def _reported(result: Result, config: AuditDeception, outcomes: list[Outcome]) -> Result:

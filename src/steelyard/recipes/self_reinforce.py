@@ -16,6 +16,7 @@ import numpy as np
 
 from steelyard.errors import ConfigError
 from steelyard.jobs.ablations import ablated
+from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.question_task import MINILM, QuestionTask, load_question_task, named_policy
 from steelyard.jobs.second_views import fresh
 from steelyard.jobs.self_filters import ConfidenceFilter, SelfFilter, SelfJudge
@@ -31,7 +32,8 @@ class SelfReinforce:
     Parameters
     ----------
     data : str
-        ``gsm8k``, ``math_word_problems``, a table with columns question, answer and perhaps solution, or a data set of texts.
+        ``gsm8k``, ``math_word_problems``, a table with columns question, answer and perhaps solution, or a data set of texts; tables are
+        Parquet, CSV or JSON lines, or Hugging Face data sets (a folder of ``save_to_disk`` or ``hf:NAME``).
     model : str
         ``minilm`` (one-word answers on frozen features), or a causal language model.
     solved : float
@@ -127,14 +129,17 @@ def run(config: SelfReinforce) -> Result:
         raise ConfigError("seeds is empty; give at least one, for example --seeds 3")
     task = load_question_task(config.data, written=config.model != MINILM)
     result = Result("self-reinforce", dataclasses.asdict(config))
-    result.artifacts |= {"rounds": [], "data": {**task.about, "train": "the solved and the unlabeled pool", "test": "the test pool"}}
-    for seed in config.seeds:
+    result.artifacts |= {"data": {**task.about, "train": "the solved and the unlabeled pool", "test": "the test pool"}}
+
+    def one_seed(seed: int, part: Result) -> None:
         began = time.perf_counter()
+        part.artifacts["rounds"] = []
         pools = task.pools(config.solved + config.validation, config.unlabeled, config.test, seed)
         for arm, changed in {"method": config, **{changes: ablated(config, changes) for changes in config.ablations}}.items():
-            _one_arm(arm, changed, task, pools, seed, result)
-        result.timings[f"seed {seed}"] = time.perf_counter() - began
-    return result
+            _one_arm(arm, changed, task, pools, seed, part)
+        part.timings[f"seed {seed}"] = time.perf_counter() - began
+
+    return over_seeds(result, config.seeds, one_seed, task.content)
 
 
 def _one_arm(arm: str, config: SelfReinforce, task: QuestionTask, pools: Pools, seed: int, result: Result) -> None:

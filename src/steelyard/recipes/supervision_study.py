@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from steelyard.errors import ConfigError
+from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.question_task import QuestionTask
 from steelyard.jobs.reasoning_arms import (
     EQUATIONS,
@@ -45,7 +46,7 @@ class SupervisionStudy:
     ----------
     data : str
         ``math_word_problems``, ``gsm8k``, ``gsm8k_socratic`` (with sub-tasks), or a table with the columns question, solution, answer and
-        optionally split.
+        optionally split: Parquet, CSV or JSON lines, or a Hugging Face data set (a folder of ``save_to_disk`` or ``hf:NAME``).
     student : str
         ``equations``, or the name or folder of a causal language model.
     teachers : tuple of str
@@ -140,9 +141,9 @@ def run(config: SupervisionStudy, judge: StepJudge | None = None, outcome: Judge
     if config.train is None and config.student == EQUATIONS:
         warm_up(task)
     about = {**task.about, "train": "hard tasks by seed", "test": "hard tasks, fixed"}
-    result = Result("supervision-study", dataclasses.asdict(config), {"data": about, "problems": counts, "dropped": {}, "sets": {}})
-    for seed in config.seeds:
-        _one_seed(config, task, mixtures, seed, result, judge, outcome)
+    result = Result("supervision-study", dataclasses.asdict(config), {"data": about, "problems": counts})
+    made_from = {**task.content, "judges": [str(judge), str(outcome)]}
+    over_seeds(result, config.seeds, lambda seed, part: _one_seed(config, task, mixtures, seed, part, judge, outcome), made_from)
     accuracy = [result.mean(arm, "accuracy") for arm in result.arms]
     rates = {name: [result.mean(arm, name) for arm in result.arms] for name in ("outcome_error_rate", "step_error_rate")}
     result.artifacts["rank_correlation"] = {name: rank_correlation(values, accuracy) for name, values in rates.items()}
@@ -158,6 +159,7 @@ def _one_seed(
     judge: StepJudge | None,
     outcome: Judge | None,
 ) -> None:
+    sets: dict[str, Any] = {}
     length = count_steps(task)
     test, (rows,) = divide(task, np.flatnonzero(length >= config.hard_steps), config.test, [config.train], seed)
     spare = np.random.default_rng(seed).permutation(np.flatnonzero((length < config.hard_steps) & ~task.is_test))
@@ -188,9 +190,9 @@ def _one_seed(
                 result.add(arm, seed, metric, measured[metric])
             for metric in ("outcome_error_rate", "step_error_rate"):
                 result.add(arm, seed, metric, about[metric])
-            result.artifacts["sets"].setdefault(arm, {})[str(seed)] = {name: about[name] for name in ("items", "words")}
+            sets[arm] = {str(seed): {name: about[name] for name in ("items", "words")}}
         dropped |= {f"{name}: {reason}": count for reason, count in pool.dropped.items()}
-    result.artifacts["dropped"][str(seed)] = dropped
+    result.artifacts |= {"dropped": {str(seed): dropped}, "sets": sets}
 
 
 def _named(config: SupervisionStudy, name: str, task: QuestionTask, **training: Any) -> Policy:

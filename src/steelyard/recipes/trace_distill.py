@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.completions import Completions
-from steelyard.errors import ConfigError
-from steelyard.evaluation import gap_over_seeds
+from steelyard.errors import ConfigError, TrainingError
+from steelyard.evaluation import UndefinedGap, gap_over_seeds
+from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.question_task import QuestionTask
 from steelyard.jobs.reasoning_arms import (
     EQUATIONS,
@@ -35,6 +38,7 @@ from steelyard.jobs.reasoning_arms import (
 )
 from steelyard.language.notation import parse
 from steelyard.language.reasoning import is_correct
+from steelyard.language.served_writer import ServedWriter
 from steelyard.language.traces import degenerate
 from steelyard.result import Result
 from steelyard.training.policy import Policy
@@ -50,11 +54,15 @@ class TraceDistill:
     Parameters
     ----------
     data : str
-        ``math_word_problems``, ``gsm8k``, ``math500``, or a table with the columns question, solution, answer and optionally split.
+        ``math_word_problems``, ``gsm8k``, ``math500``, or a table with the columns question, solution, answer and optionally split:
+        Parquet, CSV or JSON lines, or a Hugging Face data set (a folder of ``save_to_disk`` or ``hf:NAME``).
     teacher : str
-        ``equations`` (a small policy trained on gold here), or the name or folder of a causal language model that reasons.
+        ``equations`` (a small policy trained on gold here), the name or folder of a causal language model that reasons, or the address of a
+        server with chat completions, such as vLLM's.
     student : str
         ``equations`` (a larger policy that knows another notation), or the name or folder of a base model.
+    teacher_model : str
+        Name the server knows the teacher by.
     keep : tuple of str
         Which traces the student learns from, one arm each: all, correct, wrong.
     reference : str
@@ -94,6 +102,7 @@ class TraceDistill:
     data: str = "math_word_problems"
     teacher: str = EQUATIONS
     student: str = EQUATIONS
+    teacher_model: str = ""
     keep: tuple[str, ...] = ("all", "correct", "wrong")
     reference: str = "gold"
     instruction: str = ""
@@ -145,9 +154,7 @@ def run(config: TraceDistill) -> Result:
     result = Result(
         "trace-distill", dataclasses.asdict(config), {"data": {**task.about, "train": "pools by seed", "test": "fixed"}, "problems": counts}
     )
-    result.artifacts["traces"] = {}
-    for seed in config.seeds:
-        _one_seed(config, task, seed, result)
+    over_seeds(result, config.seeds, lambda seed, part: _one_seed(config, task, seed, part), task.content)
     if "W2SR-P" in result.arms and "ceiling" in result.arms:
         arms = ([result.values(arm, "accuracy")[seed] for seed in config.seeds] for arm in ("weak", "W2SR-P", "ceiling"))
         result.artifacts["gap"] = {**gap_over_seeds(*arms).to_dict(), "student_name": "W2SR-P"}
@@ -164,16 +171,19 @@ def _one_seed(config: TraceDistill, task: QuestionTask, seed: int, result: Resul
     sampling = {} if config.teacher == EQUATIONS else {"top_p": config.top_p, "max_new_tokens": config.max_new_tokens}
     traces = cached_traces(teacher, config.teacher, task, rows, temperature=config.temperature, seed=seed, **sampling)
     faults, right = degenerate(traces), is_correct(traces, task.answers, equal=task.equal)
-    result.artifacts["traces"][str(seed)] = {
-        **faults.counts(),
-        "right": int(right.sum()),
-        "words": float(np.mean([len(t.split()) for t in traces.texts])),
-    }
+    counts = {**faults.counts(), "right": int(right.sum()), "words": float(np.mean([len(t.split()) for t in traces.texts]))}
+    result.artifacts["traces"] = {str(seed): counts}
     sound = traces.take(faults.sound)
     sets: dict[str, Completions] = {ARMS[kind]: select_traces(sound, right[faults.sound], kind) for kind in config.keep}  # type: ignore[index,arg-type]
+    if nothing := [arm for arm, kept in sets.items() if not len(kept)]:
+        told = f"{counts['truncated']} were stopped by the length limit, {counts['no_answer']} have no answer, {counts['right']} are right"
+        raise TrainingError(
+            f"arm {nothing[0]} has nothing to learn from: of the teacher's {len(traces)} traces {told}; give more questions or new tokens, "
+            "a better teacher, or leave that arm out of keep"
+        )
     if config.reference == "gold":
         sets["ceiling"] = references(task, rows)
-    arms: dict[str, Policy] = {"weak": teacher, "base": base}
+    arms: dict[str, Policy | ServedWriter] = {"weak": teacher, "base": base}
     for arm, policy in arms.items():
         _measure(config, task, policy, test, arm, seed, result)
     if config.instruction:
@@ -186,14 +196,19 @@ def _one_seed(config: TraceDistill, task: QuestionTask, seed: int, result: Resul
         result.add(arm, seed, "traces", len(learned)).add(arm, seed, "right_traces", float(hits.mean()) if len(hits) else math.nan)
     start = result.values("base", "accuracy")[seed]
     reached = result.values("ceiling", "accuracy")[seed] if config.reference == "gold" else float(config.reference)
+    if reached <= start:
+        told = f"the reference is not better than the base student ({reached:.4g} against {start:.4g})"
+        warnings.warn(f"{told}; the gain recovered is undefined there", UndefinedGap, stacklevel=2)
     for arm in sets:
         gain = result.values(arm, "accuracy")[seed] - start
         result.add(arm, seed, "rgr", gain / (reached - start) if reached > start else math.nan)
 
 
-def _teacher(config: TraceDistill, task: QuestionTask, rows: NDArray[np.int64], seed: int) -> Policy:
+def _teacher(config: TraceDistill, task: QuestionTask, rows: NDArray[np.int64], seed: int) -> Policy | ServedWriter:
     if config.teacher == EQUATIONS:
         return new_policy(EQUATIONS, task, small=True, epochs=40, seed=seed).fit(references(task, rows))
+    if re.match(r"https?://", config.teacher):
+        return ServedWriter(config.teacher, config.teacher_model, max_new_tokens=config.max_new_tokens, top_p=config.top_p)
     return new_policy(config.teacher, task, warn=False, max_new_tokens=config.max_new_tokens, top_p=config.top_p)
 
 
@@ -206,7 +221,7 @@ def _base(config: TraceDistill, task: QuestionTask, rows: NDArray[np.int64], see
 
 
 def _measure(
-    config: TraceDistill, task: QuestionTask, policy: Policy, rows: NDArray[np.int64], arm: str, seed: int, result: Result
+    config: TraceDistill, task: QuestionTask, policy: Policy | ServedWriter, rows: NDArray[np.int64], arm: str, seed: int, result: Result
 ) -> None:
     drawn = solve(policy, task, rows, n=config.samples, temperature=config.temperature if config.samples > 1 else 0.0, seed=seed)
     for metric, value in measure(drawn, task).items():

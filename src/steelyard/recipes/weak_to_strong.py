@@ -41,7 +41,8 @@ class WeakToStrong:
     strong : str
         Name or folder of a Hugging Face model; ``minilm`` needs no network.
     loss : tuple of str
-        What students minimise, one arm each: soft, hard, confidence, confidence:ALPHA, product. The first is the method.
+        What students minimise, one arm each: soft, hard, confidence, confidence:ALPHA, confidence:ALPHA:official (the ramp of the authors'
+        code), product. The first is the method.
     tune : str
         How the strong model learns: probe (a head on frozen features), lora or full.
     text : str

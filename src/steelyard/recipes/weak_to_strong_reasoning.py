@@ -13,9 +13,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.errors import ConfigError
+from steelyard.errors import ConfigError, TrainingError
 from steelyard.evaluation import gap_over_seeds, performance_gap_recovered
 from steelyard.jobs.ablations import ablated
+from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.named_parts import TFIDF
 from steelyard.jobs.progressive import MajorityPairs, ProgressiveW2S
 from steelyard.jobs.question_task import MINILM, QuestionTask, load_question_task, named_policy, named_writer
@@ -31,7 +32,8 @@ class WeakToStrongReasoning:
     Parameters
     ----------
     data : str
-        ``gsm8k``, ``math500``, ``math_word_problems``, a table with columns question, answer and perhaps solution, or a data set of texts.
+        ``gsm8k``, ``math500``, ``math_word_problems``, a table with columns question, answer and perhaps solution, or a data set of
+        texts; tables are Parquet, CSV or JSON lines, or Hugging Face data sets (a folder of ``save_to_disk`` or ``hf:NAME``).
     weak : str
         ``tfidf`` (one-word answers), or a causal language model.
     strong : str
@@ -137,11 +139,15 @@ def run(config: WeakToStrongReasoning) -> Result:
         raise ConfigError("seeds is empty; give at least one, for example --seeds 3")
     task = load_question_task(config.data, written=config.strong != MINILM)
     result = Result("weak-to-strong-reasoning", dataclasses.asdict(config))
-    result.artifacts |= {"sets": [], "data": {**task.about, "train": "the unlabeled pool", "test": "the test pool"}}
-    for seed in config.seeds:
+    result.artifacts |= {"data": {**task.about, "train": "the unlabeled pool", "test": "the test pool"}}
+
+    def one_seed(seed: int, part: Result) -> None:
         began = time.perf_counter()
-        _one_seed(config, task, seed, result)
-        result.timings[f"seed {seed}"] = time.perf_counter() - began
+        part.artifacts["sets"] = []
+        _one_seed(config, task, seed, part)
+        part.timings[f"seed {seed}"] = time.perf_counter() - began
+
+    over_seeds(result, config.seeds, one_seed, task.content)
     three = [list(result.values(arm, "accuracy").values()) for arm in ("weak", "method", "ceiling")]
     result.artifacts["gap"] = gap_over_seeds(*three).to_dict() if len(config.seeds) > 1 else None
     return result
@@ -156,6 +162,11 @@ def _one_seed(config: WeakToStrongReasoning, task: QuestionTask, seed: int, resu
     strong = fresh(named_policy(config.strong, task, **options), seed)
     prompts = task.prompts(pools.unlabeled)
     solved = weak.sample(prompts, temperature=0)
+    if task.classes and len(set(solved.texts)) == 1:
+        raise TrainingError(
+            f"the weak model gives all {len(solved):,} unlabeled questions the answer '{solved.texts[0]}', so a student has nothing to "
+            f"learn from it; give it more or other gold ({len(seen):,} questions) or a stronger model"
+        )
     scores = {"weak": weak, "baseline": fresh(strong, seed).fit(solved), "ceiling": fresh(strong, seed).fit(task.gold(pools.unlabeled))}
     accuracy = {arm: _measured(result, arm, seed, writer, config, task, pools.test) for arm, writer in scores.items()}
     taught = weak.sample(task.prompts(held), temperature=0) if kept else None

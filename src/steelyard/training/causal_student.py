@@ -31,7 +31,7 @@ from steelyard.causal_lm import (
     render_prompt,
 )
 from steelyard.completions import Completions
-from steelyard.encoders import fingerprint
+from steelyard.encoders import fingerprint, quiet
 from steelyard.errors import ConfigError, TrainingError
 from steelyard.preferences import Preferences
 from steelyard.storage import config_hash, read_json, write_json
@@ -39,7 +39,7 @@ from steelyard.training.base import DESCRIPTION
 from steelyard.training.causal_trainer import fine_tune, prefer_through_trl
 from steelyard.training.completion_rows import CompletionRows, Overlong, Rendering, completion_rows, row_weights
 from steelyard.training.fine_tuning import add_lora, load_model, model_digest, run_in_folder, save_model
-from steelyard.training.objective_trainer import Schedule, quiet
+from steelyard.training.objective_trainer import Schedule
 from steelyard.training.policy import LogProbabilities, Method, Policy
 from steelyard.training.preference_losses import BETAS
 from steelyard.training.token_rows import batches_by_length, context_length

@@ -20,11 +20,11 @@ import torch
 from accelerate import PartialState
 from transformers import AutoTokenizer, set_seed
 
-from steelyard.encoders import TextEncoder
+from steelyard.encoders import TextEncoder, quiet
 from steelyard.errors import ConfigError, TrainingError
 from steelyard.storage import config_hash, read_json, write_json
 from steelyard.training.base import DESCRIPTION, Student
-from steelyard.training.objective_trainer import Schedule, quiet
+from steelyard.training.objective_trainer import Schedule
 from steelyard.training.objectives import Objective
 from steelyard.training.rows import TrainingRows
 
@@ -147,6 +147,7 @@ def add_lora(model: Any, task: str, rank: int) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # and sets GPT-2's layers right by itself
         return get_peft_model(model, lora_config(task, rank))
 
 

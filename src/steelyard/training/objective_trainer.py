@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.utils import logging as transformers_logging
 
+from steelyard.encoders import quiet
 from steelyard.errors import ConfigError, TrainingError
 from steelyard.training.checkpoint import latest_whole, seal
 from steelyard.training.early_stopping import EarlyStopping
@@ -138,20 +138,6 @@ def run(
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters() if parameter.requires_grad):
         raise TrainingError(f"training diverged (weights are not finite); lower learning_rate ({schedule.learning_rate}) or raise warmup")
     return list(trainer.state.log_history)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers' own bars and notes, such as that a new head is untrained: training it is what comes next."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _checkpoint(folder: Path | None) -> str | None:

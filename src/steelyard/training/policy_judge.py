@@ -33,6 +33,8 @@ class PolicyJudge(BaseEstimator):
         Of the loss; `beta` is 0.1 ("dpo") or 2.0 ("simpo") when left out.
     alpha
         Weight of an explicit conflict, see `fit`.
+    conflict
+        What that conflict rewards: `"reverse"` (the order turned round) or `"sft"` (the likelihood of the worse text).
     epochs, learning_rate, batch_size, seed
         Of the preference training.
 
@@ -59,6 +61,7 @@ class PolicyJudge(BaseEstimator):
         beta: float | None = None,
         gamma: float = 1.0,
         alpha: float = 0.5,
+        conflict: Literal["reverse", "sft"] = "reverse",
         epochs: int = 1,
         learning_rate: float = 1e-6,
         batch_size: int = 32,
@@ -69,6 +72,7 @@ class PolicyJudge(BaseEstimator):
         self.beta = beta
         self.gamma = gamma
         self.alpha = alpha
+        self.conflict = conflict
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -103,7 +107,7 @@ class PolicyJudge(BaseEstimator):
         options: dict[str, Any] = {}
         if gold is not None:
             truth = np.asarray(gold, dtype=np.float32)
-            options = {"gold": np.where(turned, 1 - truth, truth), "alpha": self.alpha}
+            options = {"gold": np.where(turned, 1 - truth, truth), "alpha": self.alpha, "conflict": self.conflict}
         self.policy_ = policy.prefer(
             hard,
             self.method,

@@ -6,7 +6,7 @@ The stage after fine-tuning: pairs come from majority votes, older checkpoints o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard.training.policy import Method, Policy
 
 PolicyType = TypeVar("PolicyType", bound="Policy")
+Conflict = Literal["reverse", "sft"]
 
 __all__ = ["dpo_loss", "kto_loss", "orpo_loss", "prefer", "simpo_loss"]
 
@@ -39,6 +40,7 @@ def prefer(
     reference: Policy | None = None,
     gold: ArrayLike | None = None,
     alpha: float = 0.5,
+    conflict: Conflict = "reverse",
 ) -> PolicyType:
     """Train `policy` in place on n pairs and return it.
 
@@ -61,9 +63,11 @@ def prefer(
     gold
         (n,) simulates an explicit conflict of interest (a red-team instrument, never a recipe): 1 where the chosen text truly is the
         better, 0 where the rejected one is, NaN where no conflict is put. On pairs where the policy at that moment prefers the worse
-        text, `alpha` times the loss with the worse text as the chosen one is added.
+        text, `alpha` times a reward for it is added to the loss.
     alpha
         Weight of that reward for the worse text.
+    conflict
+        What the reward is: `"reverse"`, the loss with the worse text as the chosen one; `"sft"`, the worse text's −log p per token.
 
     Returns
     -------
@@ -89,6 +93,8 @@ def prefer(
     """
     n = len(preferences)
     _check(n, method, epochs, batch_size, nll_weight)
+    if conflict not in get_args(Conflict):
+        raise ConfigError(f"conflict is '{conflict}'; use {' or '.join(map(repr, get_args(Conflict)))}")
     truth = _conflicts(gold, n)
     better = torch.from_numpy(preferences.probabilities.copy())
     prompts, texts = [*preferences.prompts] * 2, [*preferences.chosen, *preferences.rejected]
@@ -115,7 +121,7 @@ def prefer(
             if nll_weight:
                 losses = losses + nll_weight * (q * batch.nll() + (1 - q) * batch.swapped().nll())
             if truth is not None:
-                losses = losses + alpha * _worse_rewarded(batch, truth[rows].to(log_p.device), method, strength, gamma)
+                losses = losses + alpha * _worse_rewarded(batch, truth[rows].to(log_p.device), method, strength, gamma, conflict)
             optimizer.zero_grad(set_to_none=True)
             losses.mean().backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -204,11 +210,12 @@ class _Mismatch:
         return (log_p - torch.from_numpy(self.start[both]).to(log_p.device)).mean().clamp(min=0)
 
 
-def _worse_rewarded(batch: _Batch, truth: torch.Tensor, method: str, beta: float, gamma: float) -> torch.Tensor:
-    """Per pair, the loss with the truly worse text as chosen, where the policy prefers it now; 0 elsewhere."""
+def _worse_rewarded(batch: _Batch, truth: torch.Tensor, method: str, beta: float, gamma: float, conflict: Conflict) -> torch.Tensor:
+    """Per pair, the loss that draws the policy to the truly worse text, where it prefers it now; 0 elsewhere."""
     margin = batch.margin(method).detach()
-    rejected_rewarded = batch.swapped().losses(method, beta, gamma)
-    chosen_rewarded = batch.losses(method, beta, gamma)
+    rejected_rewarded, chosen_rewarded = (
+        one.nll() if conflict == "sft" else one.losses(method, beta, gamma) for one in (batch.swapped(), batch)
+    )
     none = torch.zeros_like(margin)
     return torch.where((truth == 1) & (margin < 0), rejected_rewarded, torch.where((truth == 0) & (margin > 0), chosen_rewarded, none))
 

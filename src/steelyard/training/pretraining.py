@@ -20,12 +20,12 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, set_seed
 
 from steelyard.causal_lm import device_of, load_causal_lm
-from steelyard.encoders import fingerprint
+from steelyard.encoders import fingerprint, quiet
 from steelyard.errors import ConfigError, TrainingError
 from steelyard.storage import config_hash, read_json, write_json
 from steelyard.training.base import DESCRIPTION
 from steelyard.training.fine_tuning import load_model, model_digest, run_in_folder, save_model
-from steelyard.training.objective_trainer import ObjectiveTrainer, Schedule, quiet, run
+from steelyard.training.objective_trainer import ObjectiveTrainer, Schedule, run
 from steelyard.training.objectives.objective import Objective
 from steelyard.training.objectives.token_weighted import IGNORED, TokenWeighted
 from steelyard.training.text_windows import OrderedWindows, TextWindows, reading_order, text_windows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,7 +28,7 @@ from steelyard.errors import ConfigError, TrainingError
 from steelyard.preferences import Preferences
 from steelyard.storage import atomic_path, read_json, write_json
 from steelyard.training.base import DESCRIPTION
-from steelyard.training.fine_tuning import add_lora, build, device_of, load_model, save_model
+from steelyard.training.fine_tuning import add_lora, build, device_of, load_model, save_model, start_at_zero
 from steelyard.training.objective_trainer import Schedule, train
 from steelyard.training.objectives.pairwise import PairwiseBCE
 from steelyard.training.probe import describe_encoder, features_of, restore_encoder
@@ -57,8 +58,9 @@ class RewardStudent(BaseEstimator):
         constant. `warmup` is for fine-tuning.
     max_length
         Tokens that are read: the first of a longer text by a probe's encoder, the last (so that the prompt is cut) by a fine-tuned model.
-    lora_rank, progress, arguments
-        As in `StudentTrainer`.
+        How many training texts were cut is told in a warning.
+    zero_head, lora_rank, progress, arguments
+        As in `StudentTrainer`: with `zero_head` the untrained judge finds no text better than another.
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class RewardStudent(BaseEstimator):
         weight_decay: float = 0.01,
         seed: int = 0,
         max_length: int | None = None,
+        zero_head: bool = False,
         lora_rank: int = 16,
         progress: bool | None = None,
         arguments: Mapping[str, Any] | None = None,
@@ -110,6 +113,7 @@ class RewardStudent(BaseEstimator):
         self.weight_decay = weight_decay
         self.seed = seed
         self.max_length = max_length
+        self.zero_head = zero_head
         self.lora_rank = lora_rank
         self.progress = progress
         self.arguments = arguments
@@ -218,6 +222,9 @@ class RewardStudent(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             head = _head(features.shape[1], self.hidden)
+        if self.zero_head:
+            nn.init.zeros_(head[-1].weight)
+            nn.init.zeros_(head[-1].bias)
         rate = _LEARNING_RATES["probe"] if self.learning_rate is None else self.learning_rate
         optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=self.weight_decay)
         rng, steps, history = np.random.default_rng(self.seed), round(self.epochs * -(-n // self.batch_size)), []
@@ -242,7 +249,11 @@ class RewardStudent(BaseEstimator):
         ensure_padding(self.tokenizer_, model)
         self.tokenizer_.truncation_side = "left"
         self.model_ = model
-        dataset = _PairRows(self._tokens(texts), columns)
+        tokens = self._tokens(texts)
+        if tokens.truncated:
+            limit = context_length(self.tokenizer_, model, self.max_length)
+            warnings.warn(f"{tokens.truncated} of {len(texts)} texts are longer than {limit} tokens and lose their beginning", stacklevel=3)
+        dataset = _PairRows(tokens, columns)
         schedule = Schedule(
             self.epochs,
             self.batch_size,
@@ -254,6 +265,8 @@ class RewardStudent(BaseEstimator):
             arguments=self.arguments or {},
         )
         tuned = add_lora(model, "SEQ_CLS", self.lora_rank) if lora else model
+        if self.zero_head:
+            start_at_zero(tuned)
         self.history_ = train(tuned, dataset, _PadPairs(self.tokenizer_.pad_token_id), objective, schedule)
         self.model_ = tuned.merge_and_unload() if lora else tuned
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from steelyard.encoders import positions_of
 from steelyard.errors import TrainingError
 
 _CHUNK = 1000
@@ -138,7 +139,7 @@ def ensure_padding(tokenizer: Any, model: Any) -> None:
         replacement = tokenizer.eos_token or tokenizer.unk_token
         if replacement is None:
             raise TrainingError(
-                "the tokenizer has no padding, end-of-text or unknown token; set tokenizer.pad_token and pass (model, tokenizer)"
+                "the tokenizer has no padding, end-of-text or unknown token; set tokenizer.pad_token and save it with the model"
             )
         tokenizer.pad_token = replacement
     # Decoders read their class at the last token that is not padding.
@@ -147,15 +148,6 @@ def ensure_padding(tokenizer: Any, model: Any) -> None:
 
 def context_length(tokenizer: Any, model: Any, asked: int | None) -> int:
     """Return the most tokens a text may have: what was asked, but no more than tokenizer and model can take."""
-    limits = [asked, tokenizer.model_max_length if tokenizer.model_max_length < _NO_LIMIT else None, _positions(model)]
+    limits = [asked, tokenizer.model_max_length if tokenizer.model_max_length < _NO_LIMIT else None, positions_of(model)]
     known = [int(limit) for limit in limits if limit]
     return min(known) if known else 512
-
-
-def _positions(model: Any) -> int | None:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    # RoBERTa counts positions from its padding index on, so the first ones are never used.
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(module.num_embeddings - module.padding_idx - 1)
-    return None if positions is None or positions <= 0 else int(positions)
