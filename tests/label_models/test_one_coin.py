@@ -25,11 +25,24 @@ def statistics_of(votes: Votes, y: np.ndarray | None = None) -> VoteStatistics:
     return VoteStatistics.from_votes(votes, y)
 
 
-def test_only_sources_of_one_class_without_gold_labels_are_held_to_chance() -> None:
-    codes = np.array([[0, 1, -1], [0, 0, -1]] * 3)
+def test_only_sources_of_one_class_are_held_to_chance_unless_their_own_gold_labels_speak_against_them() -> None:
+    codes = np.array([[0, 1, -1], [0, 0, -1]] * 8)
     votes = Votes(codes, classes=["a", "b"])
     assert not_below_chance(statistics_of(votes)).tolist() == [True, False, False]
-    assert not not_below_chance(statistics_of(votes, np.array([0, -1, -1, -1, -1, -1]))).any()
+    y = np.full(16, -1)
+    y[:6] = 1  # wrong six times in six: by chance once in 64 times
+    assert not_below_chance(statistics_of(votes, y)).tolist() == [True, False, False]
+    y[6] = 1
+    assert not not_below_chance(statistics_of(votes, y)).any()
+
+
+@pytest.mark.filterwarnings("ignore:.*only ever name one class")
+@pytest.mark.parametrize("model", [MMSR, DataProgramming])
+def test_a_few_gold_labels_do_not_turn_keywords_into_liars(model: type) -> None:
+    votes, truth = keyword_votes(3000, seed=0)
+    y = np.where(np.arange(3000) < 20, truth, -1)
+    unaided, aided = (float((model().fit(votes, gold).predict(votes) == truth).mean()) for gold in (None, y))
+    assert aided > unaided - 0.01
 
 
 @pytest.mark.filterwarnings("ignore:.*only ever name one class")

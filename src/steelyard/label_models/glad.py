@@ -60,7 +60,7 @@ class GLAD(LabelModel):
     Notes
     -----
     Who abstains says nothing; a row without votes gets the class prior. A source that only ever names one class keeps α_j ≥ 0,
-    unless gold labels tell otherwise. `confusions_` hold each source's mean chance of being right on the
+    unless gold labels on its own votes tell otherwise. `confusions_` hold each source's mean chance of being right on the
     rows it voted on. A row not seen in fitting gets the difficulty that suits its votes best, given the abilities. Since every row brings
     its own β, abilities keep a bias that only more votes per row remove, not more rows; their order is what to rely on.
 

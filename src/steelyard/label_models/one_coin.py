@@ -6,11 +6,14 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from steelyard.label_models.base import FLOOR
 from steelyard.vote_statistics import VoteStatistics
 
 Array = NDArray[np.float64]
+
+_TOO_RARE = 0.01
 
 
 def one_coin_weights(propensities: Array, accuracies: Array, k: int) -> tuple[Array, Array]:
@@ -51,13 +54,20 @@ def one_coin_confusions(propensities: Array, accuracies: Array, support: NDArray
 
 
 def not_below_chance(statistics: VoteStatistics) -> NDArray[np.bool_]:
-    """(m,) sources that only ever name one class, without gold labels to judge them by.
+    """(m,) sources that only ever name one class, unless gold labels show them to be worse than chance.
 
     Worse than chance they would speak for the other classes on every vote: all votes of the table could then be explained by one class
-    that every row has. Models whose likelihood allows this keep the accuracy of such sources at or above chance.
+    that every row has. Models whose likelihood allows this keep the accuracy of such sources at or above chance. A few gold labels do not
+    rule that explanation out, so each source needs its own: so few right votes on gold rows that chance gives them once in a hundred times.
     """
     named = (statistics.votes_for @ statistics.support > 0).sum(axis=1)
-    return np.asarray((named == 1) & (statistics.n_classes > 1) & (not statistics.gold_counts.any()))
+    one_sided = (named == 1) & (statistics.n_classes > 1)
+    if not (one_sided.any() and statistics.gold_counts.any()):
+        return np.asarray(one_sided)
+    m, (s, k) = statistics.n_sources, statistics.support.shape
+    by_gold = statistics.moments.gold_columns.reshape(k, m, s)
+    right = np.einsum("kms,sk->m", by_gold, statistics.support)
+    return np.asarray(one_sided & (binom.cdf(right, by_gold.sum(axis=(0, 2)), 1 / k) > _TOO_RARE))
 
 
 def warn_of_one_sided_sources(statistics: VoteStatistics, name: str) -> None:
