@@ -19,11 +19,16 @@ SCRIPT = HERE / "sides" / "vote_accuracy.py"
 
 @dataclass
 class Answer:
-    """What a model says of the judged rows: classes (seeds, n), probabilities (n, k) if any, seconds of one fit and prediction."""
+    """What a model says of the judged rows: classes (seeds, n), probabilities (n, k) if any, seconds of one fit and prediction.
+
+    Where asked for, also what it learned, P(source j says l | class c) as (m, k, k) or with silence last, and its final loss.
+    """
 
     labels: np.ndarray
     proba: np.ndarray | None = None
     seconds: float | None = None
+    parameters: np.ndarray | None = None
+    loss: float | None = None
 
 
 def peer_answers(task: VoteSet, peers: tuple[str, ...]) -> dict[str, Answer]:
@@ -53,7 +58,9 @@ def peer_answers(task: VoteSet, peers: tuple[str, ...]) -> dict[str, Answer]:
         with np.load(kept) as stored:
             for model in (name for name in stored.files if " " not in name):
                 seconds = float(stored[f"{model} seconds"][0]) if f"{model} seconds" in stored else None
-                answers[f"{library} {model}"] = Answer(stored[model], stored.get(f"{model} proba"), seconds)
+                loss = float(stored[f"{model} loss"][0]) if f"{model} loss" in stored else None
+                parameters = stored.get(f"{model} parameters")
+                answers[f"{library} {model}"] = Answer(stored[model], stored.get(f"{model} proba"), seconds, parameters, loss)
     return answers
 
 

@@ -2,7 +2,8 @@
 
 The folder holds one `<set>.npz` per set: `fit` (a, m) and `test` (b, m) int8 with -1 = abstain, `n_classes`, `balance` (k,). Answers go to
 `answers/<set>.npz`: for every model and seed the predicted class of each test row, -1 = the peer does not decide; beside it, under
-`MODEL proba` and `MODEL seconds`, the first seed's probabilities where the peer gives any, and the seconds of one fit and prediction.
+`MODEL proba` and `MODEL seconds`, the first seed's probabilities where the peer gives any, and the seconds of one fit and prediction;
+`MODEL parameters` and `MODEL loss` where a peer is asked what it learned.
 """
 
 import sys
@@ -57,6 +58,22 @@ def snorkel_told(fit: np.ndarray, test: np.ndarray, n_classes: int, balance: np.
     balance = np.maximum(balance, 1e-3) / np.maximum(balance, 1e-3).sum()
     model.fit(fit, n_epochs=STEPS["LabelModel"], seed=SEEDS[0], progress_bar=False, class_balance=balance)
     return {"LabelModel-told-the-balance": [model.predict(test, tie_break_policy="true-random")]}
+
+
+def snorkel_parameters(fit: np.ndarray, test: np.ndarray, n_classes: int, balance: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """The label model told the balance, stopped early and settled, with what it learned: P(source j says l | class c), (m, k, k)."""
+    from snorkel.labeling.model import LabelModel
+
+    balance = np.maximum(balance, 1e-3) / np.maximum(balance, 1e-3).sum()
+    answers: dict[str, list[np.ndarray]] = {}
+    for name, steps in STEPS.items():
+        model = LabelModel(cardinality=n_classes, verbose=False)
+        model.fit(fit, n_epochs=steps, seed=SEEDS[0], progress_bar=False, class_balance=balance)
+        told = name.replace("LabelModel", "LabelModel-told-the-balance")
+        answers[told] = [model.predict(test, tie_break_policy="true-random")]
+        answers[f"{told} parameters"] = list(model.get_conditional_probs()[:, 1:].transpose(0, 2, 1))
+        answers[f"{told} loss"] = [model._loss_mu().item()]
+    return answers
 
 
 def crowd_kit(fit: np.ndarray, test: np.ndarray, n_classes: int) -> dict[str, list[np.ndarray]]:
@@ -150,6 +167,27 @@ def flyingsquid(fit: np.ndarray, test: np.ndarray, n_classes: int) -> dict[str, 
     return {"LabelModel": [proba.argmax(axis=1)], "LabelModel proba": proba, "LabelModel seconds": [perf_counter() - began]}
 
 
+def flyingsquid_parameters(fit: np.ndarray, test: np.ndarray, n_classes: int) -> dict[str, list[np.ndarray]]:
+    """What FlyingSquid learned: P(source j says l | class c), (m, 2, 3), silence last."""
+    if n_classes != 2 or fit.shape[1] > MOST_SOURCES_OF_TRIPLETS:
+        return {}
+    import pgmpy.models
+
+    pgmpy.models.MarkovModel = pgmpy.models.MarkovNetwork  # renamed since
+    from flyingsquid.label_model import LabelModel
+
+    model = LabelModel(fit.shape[1])
+    fit, test = (np.select([votes == 1, votes == 0], [1, -1], 0) for votes in (fit, test))
+    model.fit(fit, class_balance=np.array([0.5, 0.5]))
+    # Tables of -1, 0, 1 by class, sources in the order of their names.
+    joint = {int(clique[0].split("_")[1]): marginal.values[[0, 2, 1]].T for clique, marginal in model.clique_marginals}
+    proba = np.asarray(model.predict_proba(test)).reshape(len(test), 2)
+    return {
+        "LabelModel": [proba.argmax(axis=1)],
+        "LabelModel parameters": [joint[j] / joint[j].sum(axis=1, keepdims=True) for j in range(fit.shape[1])],
+    }
+
+
 def main() -> None:
     peer, folder = sys.argv[1], Path(sys.argv[2])
     for file in sorted(folder.glob("*.npz")):
@@ -158,10 +196,11 @@ def main() -> None:
             balance = stored["balance"]
         if peer.startswith("crowd-kit") and np.array_equal(fit, test):
             fit = fit[:0]  # it joins both parts itself; the same rows must count once
-        if peer == "snorkel:told":
-            answers = snorkel_told(fit, test, n_classes, balance)
+        told = {"snorkel:told": snorkel_told, "snorkel:parameters": snorkel_parameters}
+        if peer in told:
+            answers = told[peer](fit, test, n_classes, balance)
         else:
-            sides = {"snorkel": snorkel, "cleanlab": cleanlab, "flyingsquid": flyingsquid}
+            sides = {"snorkel": snorkel, "cleanlab": cleanlab, "flyingsquid": flyingsquid, "flyingsquid:parameters": flyingsquid_parameters}
             sides |= {"crowd-kit": crowd_kit, "crowd-kit:shuffled": crowd_kit_shuffled}
             answers = sides[peer](fit, test, n_classes)
         (folder / "answers").mkdir(exist_ok=True)

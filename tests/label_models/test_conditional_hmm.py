@@ -11,7 +11,6 @@ from steelyard.errors import LabelModelError
 from steelyard.label_models import ConditionalHMM, LabelModel, SequenceHMM
 from steelyard.label_models.forward_backward import forward_backward, viterbi
 from steelyard.label_models.sequence_hmm import legal_moves
-from steelyard.label_models.token_chain import token_marginals, token_viterbi
 from tests.label_models import check_estimator
 
 TAGS = ("O", "B-X", "I-X")
@@ -28,13 +27,13 @@ def random_chain(seed: int, lengths: list[int], k: int = 3) -> tuple[np.ndarray,
     )
 
 
-class TestTokenChain:
+class TestMovesOfTheirOwn:
     @pytest.mark.parametrize("seed", range(3))
     def test_agrees_with_enumeration(self, seed: int) -> None:
         lengths = [3, 0, 4, 1]
         emissions, offsets, start, transitions = random_chain(seed, lengths)
-        found = token_marginals(emissions, offsets, start, transitions)
-        best = token_viterbi(emissions, offsets, start, transitions)
+        found = forward_backward(emissions, offsets, start, transitions)
+        best = viterbi(emissions, offsets, start, transitions)
         total = 0.0
         for first, length in zip(offsets, lengths, strict=False):
             if not length:
@@ -55,16 +54,16 @@ class TestTokenChain:
     def test_one_table_for_all_is_the_plain_chain(self) -> None:
         emissions, offsets, start, transitions = random_chain(5, [6, 2, 0, 9])
         same = np.broadcast_to(transitions[0], transitions.shape)
-        found, plain = token_marginals(emissions, offsets, start, same), forward_backward(emissions, offsets, start, transitions[0])
+        found, plain = forward_backward(emissions, offsets, start, same), forward_backward(emissions, offsets, start, transitions[0])
         np.testing.assert_allclose(found.states, plain.states, atol=1e-12)
-        np.testing.assert_allclose(found.moves.sum(axis=0), plain.transitions, atol=1e-12)
+        np.testing.assert_allclose(found.moves.sum(axis=0), plain.moves, atol=1e-12)
         assert found.log_likelihood == pytest.approx(plain.log_likelihood)
-        np.testing.assert_array_equal(token_viterbi(emissions, offsets, start, same), viterbi(emissions, offsets, start, transitions[0]))
+        np.testing.assert_array_equal(viterbi(emissions, offsets, start, same), viterbi(emissions, offsets, start, transitions[0]))
 
     def test_no_tokens(self) -> None:
-        found = token_marginals(np.empty((0, 2)), np.array([0, 0]), np.full(2, 0.5), np.empty((0, 2, 2)))
+        found = forward_backward(np.empty((0, 2)), np.array([0, 0]), np.full(2, 0.5), np.empty((0, 2, 2)))
         assert found.states.shape == (0, 2)
-        assert len(token_viterbi(np.empty((0, 2)), np.array([0]), np.full(2, 0.5), np.empty((0, 2, 2)))) == 0
+        assert len(viterbi(np.empty((0, 2)), np.array([0]), np.full(2, 0.5), np.empty((0, 2, 2)))) == 0
 
 
 def moody_sources(seed: int, n_documents: int = 200) -> tuple[Votes, np.ndarray, np.ndarray]:

@@ -83,6 +83,24 @@ def test_em_written_out_row_by_row_gives_the_same() -> None:
     np.testing.assert_allclose(model.predict_proba(votes), q, atol=1e-6)
 
 
+def test_without_a_prior_modelled_silence_is_a_symbol_like_any_other() -> None:
+    """Plain maximum likelihood: the same EM written out with silence as the last class of votes; with a prior it is another maximum."""
+    votes, *_ = planted(400, 5, 3, seed=7, abstain_by_class=True)
+    votes = votes[votes.coverage]
+    one_hot = (votes.codes[:, :, None] == [0, 1, 2, ABSTAIN]).astype(float)
+    tally = one_hot[:, :, :-1].sum(axis=1)
+    q = tally / tally.sum(axis=1, keepdims=True)
+    for _ in range(40):
+        theta = np.einsum("nk,njl->jkl", q, one_hot) / q.sum(axis=0)[:, None]
+        prior = q.mean(axis=0)
+        rows = prior * np.exp(np.einsum("njl,jkl->nk", one_hot, np.log(np.maximum(theta, 1e-300))))
+        q = rows / rows.sum(axis=1, keepdims=True)
+    model = DawidSkene(abstain="model", prior=None, max_iter=40, tol=-np.inf).fit(votes)
+    np.testing.assert_allclose(model.confusions_, theta, atol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(votes), q, atol=1e-5)
+    assert np.abs(DawidSkene(abstain="model", max_iter=40, tol=-np.inf).fit(votes).confusions_ - theta).max() > 1e-3
+
+
 def test_two_sided_errors_on_real_crowds(data_root) -> None:
     import polars as pl
 

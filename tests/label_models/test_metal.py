@@ -11,6 +11,7 @@ from sklearn.base import clone
 from steelyard import Votes, VoteStatistics
 from steelyard.errors import LabelModelError
 from steelyard.label_models import LabelModel, MajorityVote, MeTaL, learn_dependencies
+from steelyard.label_models.metal import with_margins
 from steelyard.label_models.pair_frequencies import pair_frequencies
 
 
@@ -127,6 +128,75 @@ def test_random_silence_leaves_the_fit_alone() -> None:
     hidden = np.where(np.random.default_rng(1).random(full.shape) < [0.0, 0.1, 0.3, 0.5, 0.7, 0.8], -1, full)
     fitted = [MeTaL(class_prior=prior).fit(Votes(codes, classes=["a", "b", "c"])) for codes in (full, hidden)]
     np.testing.assert_allclose(fitted[0].accuracies_, fitted[1].accuracies_, atol=0.03)
+
+
+def always_speaking(n: int, prior: list[float], seed: int) -> tuple[Votes, NDArray[np.int64], NDArray[np.float64]]:
+    """Nine sources that are never silent, each right more often on some classes than on others."""
+    rng = np.random.default_rng(seed)
+    k = len(prior)
+    confusions = np.empty((9, k, k))
+    for table in confusions:
+        for c in range(k):
+            table[c] = rng.dirichlet(np.ones(k))
+            table[c] *= (1 - (right := rng.uniform(0.5, 0.95))) / (1 - table[c, c])
+            table[c, c] = right
+    y = rng.choice(k, n, p=prior)
+    codes = np.stack([(rng.random(n)[:, None] > table.cumsum(axis=1)[y][:, :-1]).sum(axis=1) for table in confusions], axis=1)
+    return Votes(codes, classes=[f"c{i}" for i in range(k)]), y, confusions
+
+
+@pytest.mark.parametrize("prior", [[0.8, 0.2], [0.5, 0.3, 0.15, 0.05]])
+def test_a_known_prior_held_exactly_recovers_the_confusions_as_n_grows(prior: list[float]) -> None:
+    """Root mean square error over three draws; slack leaves a bias that more rows do not take away."""
+    errors = {}
+    for n, exact in ((1_000, True), (50_000, True), (50_000, False)):
+        drawn = []
+        for seed in range(3):
+            votes, _, confusions = always_speaking(n, prior, seed)
+            learned = MeTaL(class_prior=prior, exact_prior=exact).fit(votes).confusions_
+            drawn.append(np.sqrt((np.array(prior)[:, None] * (learned[:, :, :-1] - confusions) ** 2).sum(axis=(1, 2)).mean()))
+            said = np.stack([(votes.codes == c).mean(axis=0) for c in range(len(prior))], axis=1)
+            if exact:
+                assert learned[:, :, -1].max() < 1e-3
+                np.testing.assert_allclose(np.einsum("k,jkl->jl", prior, learned[:, :, :-1]), said, atol=0.02)
+        errors[n, exact] = np.mean(drawn)
+    assert errors[50_000, True] < errors[1_000, True] / 3
+    assert errors[50_000, True] < errors[50_000, False] / 3
+
+
+def test_a_wrong_prior_harms_less_where_it_leaves_slack() -> None:
+    gains = []
+    for seed in range(10):
+        votes, y, _ = always_speaking(1000, [0.8, 0.2], seed)
+        slack, exact = (MeTaL(class_prior=[0.5, 0.5], exact_prior=e).fit(votes).score(votes, y) for e in (False, True))
+        gains.append(slack - exact)
+    assert np.mean(gains) > 0.05
+
+
+def test_margins_leave_the_cross_ratios_alone() -> None:
+    """Of all tables with these margins the one nearest in relative entropy has the cross ratios of the table it is near to."""
+    rng = np.random.default_rng(0)
+    prior, shares, mu = np.array([0.7, 0.3]), np.array([[0.5, 0.2, 0.3]]), rng.dirichlet(np.ones(3), 2).T[None]
+    near = with_margins(mu, shares, prior)
+    np.testing.assert_allclose(near @ prior, shares, atol=1e-6)
+    np.testing.assert_allclose(near.sum(axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(
+        near[0, 1:, 0] * near[0, :-1, 1] / near[0, :-1, 0] / near[0, 1:, 1],
+        mu[0, 1:, 0] * mu[0, :-1, 1] / mu[0, :-1, 0] / mu[0, 1:, 1],
+        rtol=1e-4,
+    )
+
+
+def test_one_unheard_vote_does_not_outvote_all_others() -> None:
+    """Of few rows some chances come out as zero; by a row of habit they stay possible, as the probabilities of labels show."""
+    for seed in range(5):
+        votes, y, _ = always_speaking(300, [0.3, 0.25, 0.2, 0.15, 0.07, 0.03], seed)
+        model = MeTaL(class_prior=[0.3, 0.25, 0.2, 0.15, 0.07, 0.03]).fit(votes)
+        habit = np.stack([(votes.codes == c).mean(axis=0) for c in range(6)], axis=1)
+        rows = 300 * model.class_prior_
+        assert (model.confusions_[:, :, :-1] >= habit[:, None] / (rows[:, None] + 1) - 1e-12).all()
+        log_loss = -np.log(model.predict_proba(votes)[np.arange(300), y]).mean()
+        assert log_loss < -np.log(np.maximum(MajorityVote().fit(votes).predict_proba(votes)[np.arange(300), y], 1e-3)).mean()
 
 
 def test_class_prior_sources() -> None:

@@ -58,7 +58,7 @@ def test_inference_agrees_with_enumeration(seed: int) -> None:
                 moves[a, b] += weight / total
         np.testing.assert_allclose(found.states[first : first + length], marginals, atol=1e-12)
         assert tuple(best[first : first + length]) == max(weights, key=weights.__getitem__)
-    np.testing.assert_allclose(found.transitions, moves, atol=1e-12)
+    np.testing.assert_allclose(found.moves, moves, atol=1e-12)
     np.testing.assert_allclose(found.starts, starts, atol=1e-12)
     np.testing.assert_allclose(found.log_likelihood, log_likelihood)
 

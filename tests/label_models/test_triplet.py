@@ -149,3 +149,13 @@ def test_sources_that_prefer_different_classes_are_no_liars_when_taken_as_symmet
     model = TripletModel("symmetric", class_prior=[0.5, 0.5]).fit(votes)
     assert (model.accuracies_ > 0.75).all()
     assert model.score(votes, y) > MajorityVote().fit(votes).score(votes, y)
+
+
+@pytest.mark.parametrize("variant", ["class-conditional", "symmetric"])
+def test_no_vote_is_impossible_even_without_belief(variant: Literal["class-conditional", "symmetric"]) -> None:
+    """A chance that the moments put at zero or below keeps one row of the source's overall habit."""
+    votes, _, prior, _ = planted(200, 6, 4, seed=21, even=False)
+    model = TripletModel(variant, class_prior=prior, prior_strength=0).fit(votes)
+    habit = np.stack([(votes.codes == c).mean(axis=0) for c in (0, 1, 2, 3, -1)], axis=1)
+    assert (model.confusions_ >= habit[:, None] / (200 * prior[:, None] + 1) - 1e-12).all()
+    np.testing.assert_allclose(model.confusions_.sum(axis=2), 1, atol=1e-6)

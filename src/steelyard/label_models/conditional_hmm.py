@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import ConfigError, LabelModelError
 from steelyard.label_models.base import Tie, as_votes
+from steelyard.label_models.forward_backward import Marginals, forward_backward, viterbi
 from steelyard.label_models.sequence_hmm import SequenceHMM, _Chunk, legal_moves
-from steelyard.label_models.token_chain import TokenMarginals, token_marginals, token_viterbi
 from steelyard.targets import Targets
 from steelyard.vote_statistics import VoteStatistics, checked_gold
 from steelyard.votes import Votes
@@ -140,16 +140,14 @@ class ConditionalHMM(SequenceHMM):
     def predict_proba(self, votes: Votes | ArrayLike, embeddings: ArrayLike | None = None) -> NDArray[np.float32]:
         """Marginal probabilities of the tags (n, k), given the embeddings (n, d) of the tokens."""
         chunks = self._chunks(votes, embeddings)
-        return np.concatenate([chunk.token_marginals(self).states.astype(np.float32) for chunk in chunks])
+        return np.concatenate([chunk.marginals(self).states.astype(np.float32) for chunk in chunks])
 
     def predict(
         self, votes: Votes | ArrayLike, tie: Tie = "prior", seed: int = 0, embeddings: ArrayLike | None = None
     ) -> NDArray[np.int64]:
         """Most probable tag sequence of each document (n,), by Viterbi; `tie` and `seed` are there for the common interface only."""
         chunks = self._chunks(votes, embeddings)
-        return np.concatenate(
-            [token_viterbi(chunk.log_emissions(self), chunk.offsets, self.start_, chunk.transitions(self)) for chunk in chunks]
-        )
+        return np.concatenate([viterbi(chunk.log_emissions(self), chunk.offsets, self.start_, chunk.transitions(self)) for chunk in chunks])
 
     def score(self, votes: Votes | ArrayLike, y: ArrayLike, embeddings: ArrayLike | None = None) -> float:
         """Accuracy of `predict` on tokens whose tag is known (-1 = unknown)."""
@@ -209,8 +207,9 @@ class _EmbeddedChunk(_Chunk):
         tilt = np.tensordot(self.features, model.transition_network_, axes=1)
         return np.asarray((1 - w) * model.transition_ + w * _softmax(_log_moves(model) + tilt))
 
-    def token_marginals(self, model: ConditionalHMM) -> TokenMarginals:
-        return token_marginals(self.log_emissions(model), self.offsets, model.start_, self.transitions(model))
+    def marginals(self, model: SequenceHMM) -> Marginals:
+        assert isinstance(model, ConditionalHMM)
+        return forward_backward(self.log_emissions(model), self.offsets, model.start_, self.transitions(model))
 
 
 def _train(model: ConditionalHMM, votes: Votes, gold: NDArray[np.int64], features: Features) -> None:
@@ -230,7 +229,7 @@ def _train(model: ConditionalHMM, votes: Votes, gold: NDArray[np.int64], feature
 
     def likelihood() -> float:
         parts = list(_batches(votes, gold, features, held_out, _TOKENS_A_STEP))
-        return sum(part.token_marginals(model).log_likelihood for part in parts) / max(sum(part.n_rows for part in parts), 1)
+        return sum(part.marginals(model).log_likelihood for part in parts) / max(sum(part.n_rows for part in parts), 1)
 
     history = [likelihood()]
     best = [network.copy() for network in (model.transition_network_, model.emission_network_)]
@@ -251,7 +250,7 @@ def _train(model: ConditionalHMM, votes: Votes, gold: NDArray[np.int64], feature
 
 def _expected_log_likelihood(torch: Any, model: ConditionalHMM, chunk: _EmbeddedChunk, networks: list[Any]) -> Any:
     """Σ over tokens of the expected log of moves and of what each source says, as a torch scalar."""
-    found, voted = chunk.token_marginals(model), chunk.sequential_vote()
+    found, voted = chunk.marginals(model), chunk.sequential_vote()
     before = np.vstack([voted[:1], voted[:-1]])
     inside = np.ones(chunk.n_rows)
     inside[chunk.offsets[:-1][np.diff(chunk.offsets) > 0]] = 0

@@ -35,8 +35,8 @@ class DawidSkene(LabelModel):
         the silence of sources that never name some class: a keyword rule for SPAM speaks by firing or not, and with its silence
         ignored nothing is left to learn about it. A source that names every class is taken to be silent at random, as a crowd worker is.
     prior : (float, float) or None
-        Pseudo-counts A_kl of votes that are compatible with the class and of those that are not, the mode of a Dirichlet(1 + A) prior.
-        None is plain maximum likelihood.
+        Pseudo-counts A_kl of votes that are compatible with the class and of those that are not, the mode of a Dirichlet(1 + A) prior;
+        where silence is modelled, one row of the source's usual silence per class comes with them. None is plain maximum likelihood.
     class_prior : (k,) float array, optional
         Fixed p; estimated when left out.
     max_iter : int
@@ -114,6 +114,10 @@ class DawidSkene(LabelModel):
         right, wrong = self.prior if self.prior is not None else (0.0, 0.0)
         return letters.size * np.where(letters.support, right, wrong)
 
+    def _silence_belief(self) -> float:
+        """One row's worth of the source's overall silence, so that a rare source does not prove a class by keeping quiet."""
+        return FLOOR if self.prior is None else 1.0
+
     def _silence_speaks(self, statistics: VoteStatistics) -> NDArray[np.bool_]:
         """(m,) whether abstaining is modelled as a symbol of the source."""
         if self.abstain != "auto":
@@ -140,8 +144,8 @@ class DawidSkene(LabelModel):
             overall = votes.sum(axis=1, keepdims=True) / np.maximum(votes.sum(axis=(1, 2), keepdims=True), FLOOR)
             spoken = np.where(total > FLOOR, votes / np.maximum(total, FLOOR), overall)
         silence = np.broadcast_to(silence_rate[:, None, None], (*spoken.shape[:2], 1))
-        # One row's worth of the source's overall silence, so that a rare source does not prove a class by keeping quiet.
-        modelled = (expected[:, :, -1:] + silence) / (expected.sum(axis=2, keepdims=True) + 1)
+        believed = self._silence_belief()
+        modelled = (expected[:, :, -1:] + believed * silence) / (expected.sum(axis=2, keepdims=True) + believed)
         silence = np.where(silence_speaks[:, None, None], modelled, silence)
         return np.concatenate([(1 - silence) * spoken, silence], axis=2)
 
@@ -153,4 +157,5 @@ class DawidSkene(LabelModel):
         one = spoken / np.maximum(letters.size, 1)
         density = float((self._pseudo_counts(letters) * np.log(np.maximum(one, FLOOR))).sum())
         silence, rate = confusions[silence_speaks, :, -1], silence_rate[silence_speaks, None]
-        return density + float((rate * np.log(np.maximum(silence, FLOOR)) + (1 - rate) * np.log(np.maximum(1 - silence, FLOOR))).sum())
+        usual = float((rate * np.log(np.maximum(silence, FLOOR)) + (1 - rate) * np.log(np.maximum(1 - silence, FLOOR))).sum())
+        return density + self._silence_belief() * usual

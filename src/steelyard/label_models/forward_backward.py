@@ -1,6 +1,7 @@
 """Exact inference in a hidden Markov chain for many sequences at once: marginals (scaled forward–backward) and best paths (Viterbi).
 
-Sequences are taken longest first, so that step t works on one slice: the t-th tokens of all sequences that are still going.
+The moves have one table for all tokens, or a table for each. Sequences are taken longest first, so that step t works on one slice: the
+t-th tokens of all sequences that are still going.
 Rabiner (1989), "A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition".
 """
 
@@ -23,14 +24,14 @@ class Marginals(NamedTuple):
         P(state | sequence) per token; rows sum to 1.
     starts : (k,) float64
         Expected number of sequences that start in each state.
-    transitions : (k, k) float64
-        Expected number of moves from state to state.
+    moves : (k, k) or (n, k, k) float64, as the transitions given
+        Expected number of moves from state to state; or, token by token, P(state before, state | sequence), 0 for first tokens.
     log_likelihood : float
     """
 
     states: Array
     starts: Array
-    transitions: Array
+    moves: Array
     log_likelihood: float
 
 
@@ -43,18 +44,24 @@ def forward_backward(log_emissions: Array, offsets: NDArray[np.int64], start: Ar
         Log-likelihood of each token's observation under each state; -inf = impossible.
     offsets : (g + 1,) int array
         Where sequences begin; empty sequences are allowed.
-    start, transition : (k,), (k, k) float arrays
-        Probabilities; rows of `transition` sum to 1.
+    start : (k,) float array
+        P(state) of first tokens.
+    transition : (k, k) or (n, k, k) float array
+        P(state | state before), rows sum to 1: one table for all, or one for the way to each token; those of first tokens are not used.
 
     Examples
     --------
-    >>> even = np.full((2, 2), 0.5)
-    >>> forward_backward(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 2]), even[0], even).states.round(2).tolist()
+    >>> even, emissions, offsets = np.full((2, 2), 0.5), np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 2])
+    >>> forward_backward(emissions, offsets, even[0], even).states.round(2).tolist()
     [[0.9, 0.1], [0.2, 0.8]]
+    >>> forward_backward(emissions, offsets, even[0], np.stack([even, even])).moves[1].round(2).tolist()
+    [[0.18, 0.72], [0.02, 0.08]]
     """
     n, k = log_emissions.shape
+    moves = np.zeros_like(transition)
     if n == 0:
-        return Marginals(np.empty((0, k)), np.zeros(k), np.zeros((k, k)), 0.0)
+        return Marginals(np.empty((0, k)), np.zeros(k), moves, 0.0)
+    each = transition.ndim == 3
     first, going = _schedule(offsets)
     top = log_emissions.max(axis=1)
     # Possible but hopeless states keep a trace, so that a path through them survives when every other one is illegal.
@@ -62,19 +69,25 @@ def forward_backward(log_emissions: Array, offsets: NDArray[np.int64], start: Ar
     forward, backward, scale = np.empty((n, k)), np.ones((n, k)), np.empty(n)
     for t, alive in enumerate(going):
         now = first[:alive] + t
-        arriving = start if t == 0 else forward[now - 1] @ transition
+        if each:
+            arriving = start if t == 0 else (forward[now - 1, None] @ transition[now])[:, 0]
+        else:
+            arriving = start if t == 0 else forward[now - 1] @ transition
         weight = arriving * emission[now]
         total = weight.sum(axis=1)
         forward[now], scale[now] = weight / total[:, None], total
-    transitions = np.zeros((k, k))
     for t in range(len(going) - 1, 0, -1):
         now = first[: going[t]] + t
         ahead = emission[now] * backward[now] / scale[now, None]
-        backward[now - 1] = ahead @ transition.T
-        transitions += forward[now - 1].T @ ahead
+        if each:
+            backward[now - 1] = (transition[now] @ ahead[:, :, None])[:, :, 0]
+            moves[now] = forward[now - 1, :, None] * transition[now] * ahead[:, None]
+        else:
+            backward[now - 1] = ahead @ transition.T
+            moves += transition * (forward[now - 1].T @ ahead)
     states = forward * backward
     states /= states.sum(axis=1, keepdims=True)
-    return Marginals(states, states[first[: going[0]]].sum(axis=0), transitions * transition, float(top.sum() + np.log(scale).sum()))
+    return Marginals(states, states[first[: going[0]]].sum(axis=0), moves, float(top.sum() + np.log(scale).sum()))
 
 
 def viterbi(log_emissions: Array, offsets: NDArray[np.int64], start: Array, transition: Array) -> NDArray[np.int64]:
@@ -98,7 +111,7 @@ def viterbi(log_emissions: Array, offsets: NDArray[np.int64], start: Array, tran
         if t == 0:
             best[now] = log_start + log_emissions[now]
             continue
-        through = best[now - 1][:, :, None] + log_transition
+        through = best[now - 1][:, :, None] + (log_transition[now] if transition.ndim == 3 else log_transition)
         came_from[now] = through.argmax(axis=1)
         best[now] = through.max(axis=1) + log_emissions[now]
     for t in range(len(going) - 1, -1, -1):

@@ -21,6 +21,7 @@ from steelyard.votes import Votes
 
 Array = NDArray[np.float64]
 _SMALLEST = 1e-6
+_MARGIN_ROUNDS = 100
 
 
 class MeTaL(LabelModel):
@@ -30,6 +31,7 @@ class MeTaL(LabelModel):
     With everything but μ_i fixed this is a linear regression; sources take turns until none moves (alternating least squares).
     Equations are weighed by 1 / (expected count), so that rare votes are not drowned by frequent ones. A better-than-chance prior worth
     `prior_strength` votes per symbol keeps rarely used symbols, and the roles of the classes, in place; gold rows are further equations.
+    At the end every class gets one row of each source's overall habit, so that no vote is taken to be impossible.
 
     Parameters
     ----------
@@ -40,6 +42,11 @@ class MeTaL(LabelModel):
     class_prior : (k,) float array, optional
         P(class), which pairwise moments cannot tell. Otherwise from gold labels (ten per class at least), else from how often
         sources name each class; Snorkel's LabelModel takes it as uniform.
+    exact_prior : bool
+        Whether the class prior is known, not guessed. Then the chances of what a source says add up to one within each class, and over
+        the classes to how often it says it. A guess leaves slack: a class that a source names less often than the prior says is
+        explained in part only, and the rest booked as silence, even of a source that is never silent. That costs few labels where the
+        prior is right, but biases the confusions however many rows there are; a wrong prior bound to hold exactly costs many labels.
     prior_accuracy : float in (0, 1)
         Believed chance that a vote is right, before any evidence; the rest is spread by the class prior.
     prior_strength : float ≥ 0
@@ -61,9 +68,8 @@ class MeTaL(LabelModel):
     Two classes are identified up to a swap, which the prior settles. With three or more classes pairwise moments leave a rotation
     open; among equally good solutions the one nearest the prior is found. Gold rows close the gap; `DawidSkene`, which reads whole rows,
     has none. Nor do pairs tell the class prior, and on real votes most of the error comes from a prior guessed from the votes: give it, or
-    ten gold labels a class, where you can. A class that a source names less often than the prior says is left unexplained in part; that
-    slack is booked under silence, even of a source that is never silent. Without three sources that overlap pairwise nothing can be
-    learned: the prior is kept (a vote with equal accuracies) and a warning given.
+    ten gold labels a class, where you can. Without three sources that overlap pairwise nothing can be learned: the prior is kept (a vote
+    with equal accuracies) and a warning given.
 
     Examples
     --------
@@ -81,6 +87,7 @@ class MeTaL(LabelModel):
         self,
         abstain: Literal["ignore", "model"] = "ignore",
         class_prior: ArrayLike | None = None,
+        exact_prior: bool = False,
         prior_accuracy: float = 0.7,
         prior_strength: float = 100.0,
         max_iter: int = 500,
@@ -89,6 +96,7 @@ class MeTaL(LabelModel):
     ) -> None:
         self.abstain = abstain
         self.class_prior = class_prior
+        self.exact_prior = exact_prior
         self.prior_accuracy = prior_accuracy
         self.prior_strength = prior_strength
         self.max_iter = max_iter
@@ -123,6 +131,8 @@ class MeTaL(LabelModel):
             )
             self.converged_, self.n_iter_ = True, 0
         else:
+            if self.exact_prior:
+                mu = with_margins(mu, shares, prior)
             belief = self.prior_strength / np.maximum(shares * statistics.n_rows, 1.0)
             gold_shares, gold_weights = _gold_shares(statistics, random)
             # With gold labels at hand the search begins where they point; it could stop at an exchange of classes otherwise.
@@ -136,6 +146,7 @@ class MeTaL(LabelModel):
                 mu = mu[:, :, _better_than_chance(mu, prior)]
         mu[:, :-1] *= spoken[:, None, None]
         mu[:, -1] = np.maximum(1 - mu[:, :-1].sum(axis=1), 0)
+        mu = with_a_row_of_habit(mu, np.einsum("jaja->ja", together), statistics.n_rows * prior)
         self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
         self.dependencies_ = groups.pairs
         self.tree_, self.joint_terms_ = joint_terms(groups, mu, prior, together, statistics.n_rows)
@@ -246,6 +257,27 @@ def believed_confusions(shares: Array, prior: Array, support: NDArray[np.bool_],
     mu[:, -1] = 1 - mu[:, :-1].sum(axis=1)
     mu = np.maximum(mu, _SMALLEST)
     return np.asarray(mu / mu.sum(axis=1, keepdims=True))
+
+
+def with_margins(mu: Array, shares: Array, prior: Array) -> Array:
+    """The confusions nearest to `mu` (in relative entropy) that agree with how often each symbol is said: μ_i p = shares.
+
+    Rows and columns of the joint tables μ_i diag(p) are scaled in turns until both margins hold (Deming and Stephan, 1940).
+    """
+    joint = np.maximum(mu * prior, _SMALLEST**2)
+    for _ in range(_MARGIN_ROUNDS):
+        joint *= (shares / np.maximum(joint.sum(axis=2), _SMALLEST**2))[:, :, None]
+        joint *= (prior / np.maximum(joint.sum(axis=1), _SMALLEST**2))[:, None]
+    mu = np.maximum(joint / np.maximum(prior, _SMALLEST), _SMALLEST)
+    return np.asarray(mu / mu.sum(axis=1, keepdims=True))
+
+
+def with_a_row_of_habit(mu: Array, habit: Array, rows: Array) -> Array:
+    """Confusions (m, S + 1, k) and one more row per class, of (k,) `rows`, on which a source says what it says overall, (m, S + 1).
+
+    Squares can be least where a chance is zero; without that row one such vote would rule a class out against all others.
+    """
+    return np.asarray((rows * mu + habit[:, :, None]) / (rows + 1))
 
 
 def three_sources_overlap(statistics: VoteStatistics, apart: NDArray[np.bool_]) -> bool:

@@ -231,7 +231,7 @@ class _Chunk:
 
     def expect(self, model: SequenceHMM) -> tuple[Counts, float]:
         found = self.marginals(model)
-        return self._counts(found.states, found.starts, found.transitions), found.log_likelihood
+        return self._counts(found.states, found.starts, found.moves), found.log_likelihood
 
     def count(self, shares: Array) -> Counts:
         """Counts when tokens have independent tag shares (n, k)."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import LabelModelError
 from steelyard.label_models.base import LabelModel, starting_prior
-from steelyard.label_models.metal import believed_confusions, three_sources_overlap
+from steelyard.label_models.metal import believed_confusions, three_sources_overlap, with_a_row_of_habit
 from steelyard.label_models.pair_frequencies import pair_frequencies
 from steelyard.label_models.source_groups import Pairs, SourceGroups, group_posterior, joint_terms
 from steelyard.vote_statistics import Keep, VoteStatistics
@@ -47,7 +47,8 @@ class TripletModel(LabelModel):
         P(class), which pairwise moments cannot tell. Otherwise from gold labels (ten per class at least), else from how often
         sources name each class; Snorkel's LabelModel takes it as uniform.
     prior_accuracy, prior_strength : float, float
-        Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place.
+        Belief that a vote is right, and how many votes per symbol weigh as much; it keeps rarely used symbols in place. Besides, every
+        class gets one row of each source's overall habit, so that no vote is taken to be impossible.
     dependencies : sequence of (source, source), "learn" or None
         Sources, by name or index, that depend on each other given the class; as in `MeTaL`. Triplets are taken from different groups.
 
@@ -117,6 +118,7 @@ class TripletModel(LabelModel):
             given = (together, self.class_prior_, statistics.support, statistics.n_rows, groups)
             solved = class_conditional_triplets(*given, believed) if self.variant == "class-conditional" else symmetric_triplets(*given)
             mu = self._with_belief(solved, believed, shares, statistics)
+            mu = with_a_row_of_habit(mu, shares, statistics.n_rows * self.class_prior_)
         self.confusions_ = np.ascontiguousarray(mu.transpose(0, 2, 1))
         self.dependencies_ = groups.pairs
         self.tree_, self.joint_terms_ = joint_terms(groups, mu, self.class_prior_, together, statistics.n_rows)
