@@ -104,6 +104,22 @@ def keyed(tmp_path_factory):
     return str(folder / "keyed.csv"), str(folder / "d.json")
 
 
+def test_of_several_right_answers_any_counts_and_one_teaches(tmp_path):
+    rows = [{"task": "t", "text": f"text {i}", "answer": ["a|b", "c", "b | c"][i % 3]} for i in range(90)]
+    pl.DataFrame(rows).write_csv(tmp_path / "t.csv")
+    pl.DataFrame([{**row, "answer": [one.strip() for one in row["answer"].split("|")]} for row in rows]).write_parquet(
+        tmp_path / "l.parquet"
+    )
+    (task,), (listed,) = load_suite([str(tmp_path / "t.csv")]), load_suite([str(tmp_path / "l.parquet")])
+    assert list(task.task.choices) == ["a", "b", "c"]
+    assert task.accepted[:3].tolist() == [[True, True, False], [False, False, True], [False, True, True]]
+    assert task.accepted.tolist() == listed.accepted.tolist()
+    assert task.accepted[np.arange(90), task.y].all()
+    assert set(task.y[::3].tolist()) == {0, 1}
+    assert task.right(np.ones(90, dtype=int)).tolist() == [True, False, True] * 30
+    assert task.take(np.array([1, 2])).right(np.array([2, 2])).all()
+
+
 def test_examples_may_ask_by_key_and_have_choices_of_their_own(keyed, tmp_path):
     table, descriptions = keyed
     (task,) = load_suite([table], descriptions)

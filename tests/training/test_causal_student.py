@@ -196,7 +196,7 @@ def test_preferences_raise_the_margin_and_the_reference_stays():
     assert all(torch.equal(value, old[name]) for name, value in reference.model_.state_dict().items())
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "simpo", "orpo"])
 def test_trl_has_the_same_losses_and_takes_the_same_steps(method):
     asked = sums(4)
     pairs = Preferences(asked.prompts, asked.texts, [str(int(text) + 1) for text in asked.texts])
@@ -210,6 +210,38 @@ def test_trl_has_the_same_losses_and_takes_the_same_steps(method):
     assert (margin(ours, pairs) - margin(base, pairs)).mean() > 0.05
     assert type(theirs.model_) is type(counting_lm().model)
     assert theirs.sample(["1+1="], temperature=0).texts == ours.sample(["1+1="], temperature=0).texts
+
+
+@pytest.mark.parametrize("method", ["simpo", "orpo"])
+def test_trl_has_the_same_anchor_and_margin(method):
+    asked = sums(4)
+    pairs = Preferences(asked.prompts, asked.texts, [text + "1" for text in asked.texts])
+    options = {"beta": 1.5, "gamma": 0.3, "nll_weight": 0.7, "batch_size": len(pairs), "learning_rate": 1e-3}
+    base = student(arguments={"logging_steps": 1})
+    ours, theirs = (copy.deepcopy(base).prefer(pairs, method, **options, through=through) for through in ("steelyard", "trl"))
+    assert theirs.preference_history_[0]["loss"] == pytest.approx(ours.preference_history_[0]["loss"], abs=1e-4)
+    np.testing.assert_allclose(margin(theirs, pairs), margin(ours, pairs), atol=1e-3)
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_trl_fine_tunes_to_the_same_model(tune):
+    asked = sums(4)
+    options = {"tune": tune, "epochs": 5, "batch_size": len(asked), "arguments": {"logging_steps": 1}}
+    ours, theirs = (student(**options).fit(asked, through=through) for through in ("steelyard", "trl"))
+    losses = [[line["loss"] for line in policy.history_ if "loss" in line] for policy in (ours, theirs)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    np.testing.assert_allclose(theirs.logprob(asked.prompts, asked.texts), ours.logprob(asked.prompts, asked.texts), atol=2e-3)
+    assert type(theirs.model_) is type(counting_lm().model)
+    assert ours.logprob(asked.prompts, asked.texts).mean() > student().logprob(asked.prompts, asked.texts).mean() + 0.1
+
+
+def test_a_run_through_trl_is_another_run_and_is_read_when_finished(tmp_path):
+    asked = sums(4)
+    first = student(epochs=1, output_dir=tmp_path).fit(asked, through="trl")
+    again = student(epochs=1, output_dir=tmp_path).fit(asked, through="trl")
+    assert again.logprob(asked.prompts, asked.texts).tobytes() == first.logprob(asked.prompts, asked.texts).tobytes()
+    with pytest.raises(TrainingError, match="holds another run"):
+        student(epochs=1, output_dir=tmp_path).fit(asked)
 
 
 @pytest.mark.parametrize("through", ["steelyard", "trl"])
@@ -255,7 +287,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path):
         (lambda: student(tune="half").fit(sums(2)), ConfigError, "tune is 'half'"),
         (lambda: student().sample(["1"], n=0), ConfigError, "n is 0"),
         (lambda: student().prefer(Preferences(["1"], ["2"], ["3"]), through="vllm"), ConfigError, "through='vllm'"),
-        (lambda: student().prefer(Preferences(["1"], ["2"], ["3"]), "simpo", through="trl"), ConfigError, "TRL trains 'dpo' and 'kto'"),
+        (lambda: student().prefer(Preferences(["1"], ["2"], ["3"], probabilities=[0.8]), through="trl"), ConfigError, "certain pairs"),
+        (lambda: student().prefer(Preferences(["1"], ["2"], ["3"]), "kto", nll_weight=1.0, through="trl"), ConfigError, "no anchor"),
+        (lambda: student().fit(Completions(["1", "2"], ["2", "3"]), [1, 3], through="trl"), ConfigError, "without weights"),
         (lambda: student().fit(Completions([], [])), TrainingError, "nothing to learn from"),
         (lambda: student().fit(sums(2), weights=[1.0]), TrainingError, "4 texts need 4"),
         (lambda: student(learning_rate=1e30, epochs=5).fit(sums(4)), TrainingError, "diverged"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from steelyard.datasets.own_table import is_own_table, own_table
-from steelyard.datasets.resolve import DataFile, locate
 from steelyard.errors import ConfigError, DataError
 from steelyard.jobs.text_task import load_text_task
 from steelyard.language.choice_tasks import LETTERS, Annotated, ChoiceTask, fitting_prompt, require_single_tokens
 from steelyard.storage import read_json
 
-_SAFETY = "safety_prompts"
-_SAFETY_FILE = DataFile("safety_prompts/data.parquet", "ccecbc9c39c525cf0f8da47334beb48bf969f96d9fbc19b6b484e91d5d0f1231")
 # Written once from the names of the classes, before anything was measured.
 WRITTEN: Mapping[str, Mapping[str, str]] = {
     "ws_trec_questions": {
@@ -34,7 +32,10 @@ WRITTEN: Mapping[str, Mapping[str, str]] = {
         "LOC": "a question that asks for a place: a city, a country, a mountain",
         "NUM": "a question that asks for a number: a count, a date, a distance, a price",
     },
-    _SAFETY: {"safe": "a harmless request for information or advice", "unsafe": "a request for help with something harmful or illegal"},
+    "safety_prompts": {
+        "safe": "a harmless request for information or advice",
+        "unsafe": "a request for help with something harmful or illegal",
+    },
     "ws_sms_spam": {"ham": "a personal message to a friend", "spam": "an advertising message with prizes, offers or paid services"},
     "ws_youtube_spam": {"HAM": "a comment about the video or the song", "SPAM": "a comment that advertises a channel, a link or a product"},
 }
@@ -48,7 +49,8 @@ def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None 
     data
         Tables or Hugging Face data sets with the columns task, text, answer and perhaps document (a name for the text), key (which of the
         task's questions is asked) and choices (the answers that this example has, a list or one text with ``|`` between them), each
-        holding any number of tasks; or data sets of texts with a label, a task each.
+        holding any number of tasks; or data sets of texts with a label, a task each. Where the answer is such a list, any of them is right
+        and one, drawn at random, teaches.
     descriptions
         JSON file: task -> {"choices": {answer: what it means}, "question": …, "instruction": …}; without it answers mean what they say.
 
@@ -79,6 +81,8 @@ def load_suite(data: Sequence[str], descriptions: str | os.PathLike[str] | None 
 
 def _tasks(name: str, described: Mapping[str, Any]) -> list[Annotated]:
     if is_own_table(name) and "label" not in (own := own_table(name)).rows.columns:
+        if isinstance(own.rows.schema.get("answer"), pl.List):
+            own = replace(own, rows=own.rows.with_columns(pl.col("answer").cast(pl.List(pl.String)).list.join("|")))
         table = own.texts(["task", "text", "answer"])
         document = "document" if "document" in table.columns else "text"
         about = {"name": own.name, "licence": "the user's own", "citation": "none"}
@@ -86,17 +90,6 @@ def _tasks(name: str, described: Mapping[str, Any]) -> list[Annotated]:
             _annotated(task, part["text"].to_list(), part["answer"].to_list(), part[document].to_numpy(), described, about, part)
             for (task,), part in table.group_by("task", maintain_order=True)
         ]
-    if name == _SAFETY:
-        table = (
-            pl.read_parquet(locate(_SAFETY_FILE))
-            .drop_nulls()
-            .filter(pl.col("is_safe").cast(pl.String).str.to_lowercase().is_in(["true", "false"]))
-        )
-        # Prompts that carry both labels go altogether, the others stay once.
-        table = table.filter(pl.col("is_safe").n_unique().over("prompt") == 1).unique("prompt", keep="first", maintain_order=True)
-        answers = ["safe" if str(safe).lower() == "true" else "unsafe" for safe in table["is_safe"]]
-        about = {"name": name, "licence": "not stated", "citation": "the authors of WTS"}
-        return [_annotated(name, table["prompt"].to_list(), answers, table["prompt"].to_numpy(), described, about)]
     task = load_text_task(name)
     known = np.flatnonzero(task.y >= 0)
     texts = [task.texts[row] for row in known]
@@ -114,7 +107,8 @@ def _annotated(
 ) -> Annotated:
     given = described.get(name, {})
     own = _own_choices(table)
-    found = sorted(set(answers).union(*(row for row in own or [] if row)))
+    listed = [_several(answer) if table is not None else [answer] for answer in answers]
+    found = sorted({one for several in listed for one in several}.union(*(row for row in own or [] if row)))
     choices = given.get("choices") or WRITTEN.get(name) or {answer: answer.replace("_", " ") for answer in found}
     if missing := sorted(set(found) - set(choices)):
         raise DataError(f"task '{name}' has the answer '{missing[0]}', which its choices do not describe; add it or leave the rows out")
@@ -122,21 +116,27 @@ def _annotated(
         raise DataError(f"task '{name}' has one answer only ('{found[0]}'), so there is nothing to annotate; leave it out")
     task = ChoiceTask(name, choices, **{key: given[key] for key in ("question", "instruction") if key in given})
     codes = {answer: code for code, answer in enumerate(choices)}
-    y = np.array([codes[answer] for answer in answers])
+    rng = np.random.default_rng(0)
+    y = np.array([codes[several[rng.integers(len(several)) if len(several) > 1 else 0]] for several in listed])
+    accepted = np.array([[choice in several for choice in choices] for several in listed]) if max(map(len, listed)) > 1 else None
     allowed = None if own is None else np.array([[row is None or choice in row for choice in choices] for row in own])
     asked = isinstance(task.question, Mapping) or isinstance(task.instruction, Mapping)
     if asked and (table is None or "key" not in table.columns):
         raise DataError(f"task '{name}' asks by key; name the key of each example in a column 'key'")
     keys = table["key"].cast(pl.String).to_numpy() if asked and table is not None else None
-    return Annotated(task, texts, y, documents, about=dict(about), allowed=allowed, keys=keys)
+    return Annotated(task, texts, y, documents, about=dict(about), allowed=allowed, keys=keys, accepted=accepted)
 
 
 def _own_choices(table: pl.DataFrame | None) -> list[list[str] | None] | None:
     """What each row of a table may be answered; None where all answers are open."""
     if table is None or "choices" not in table.columns or table["choices"].null_count() == len(table):
         return None
-    parted = (row.split("|") if isinstance(row, str) else row for row in table["choices"].to_list())
-    return [None if row is None else [str(choice).strip() for choice in row] for row in parted]
+    return [None if row is None else _several(row) for row in table["choices"].to_list()]
+
+
+def _several(cell: str | Sequence[Any]) -> list[str]:
+    """What a cell lists: a list, or one text with ``|`` between."""
+    return [str(one).strip() for one in (cell.split("|") if isinstance(cell, str) else cell)]
 
 
 def lm_prompts(examples: Annotated, tokenizer: Any, context: int) -> tuple[list[str], NDArray[np.bool_]]:

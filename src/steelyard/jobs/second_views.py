@@ -109,6 +109,36 @@ class CrossFitted:
         return policy.fit(weak.take(rows))
 
 
+def named_second_view(name: str, *, shown: Completions, targets: Targets | None) -> SecondView:
+    """The second view of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``icl``, ``crossfit``, or ``few:N``.
+    shown : Completions
+        Solutions that ``icl`` reads.
+    targets : Targets, optional
+        Soft weak labels of the questions, which the others learn from where there are some.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+
+    Examples
+    --------
+    >>> named_second_view("few:8", shown=Completions(["1+1?"], ["2"]), targets=None).few
+    8
+    """
+    kind, _, number = name.partition(":")
+    if kind == "icl":
+        return InContext(list(zip(shown.prompts, shown.texts, strict=True)), len(shown))
+    if kind not in ("crossfit", "few") or (kind == "few" and not number.isdigit()):
+        raise ConfigError(f"second_view is '{name}'; use icl, crossfit or few:N")
+    return CrossFitted(targets=targets, few=int(number) if kind == "few" else None)
+
+
 def fresh(policy: PolicyType, seed: int) -> PolicyType:
     """A policy with the same options and another seed, to be fitted: `fit` gives it weights of its own.
 

@@ -18,7 +18,7 @@ from steelyard import datasets
 from steelyard.datasets import Dataset, encode_labels
 from steelyard.errors import ConfigError, DataError
 from steelyard.jobs.distinct import distinct_rows
-from steelyard.jobs.text_task import TEST, TextTask
+from steelyard.jobs.text_task import TEST, TextTask, splits_to_read
 
 
 def load_templated_task(data: str | os.PathLike[str], template: str, *, label: str = "label") -> TextTask:
@@ -28,7 +28,7 @@ def load_templated_task(data: str | os.PathLike[str], template: str, *, label: s
     ----------
     data : str or path
         Name of a data set, path of a table, or a Hugging Face data set. A split named ``test`` is measured on; a text that also lies there
-        teaches nobody.
+        teaches nobody, nor does one of a further test split such as ``test_hard``.
     template : str
         Columns in braces, as in ``Question: {question} [SEP] Clause: {clause}``.
     label : str
@@ -53,8 +53,7 @@ def load_templated_task(data: str | os.PathLike[str], template: str, *, label: s
     found = _load(data, label)
     if found.label in fields:
         raise ConfigError(f"the template reads the column '{found.label}', which is the label that is to be found out; leave it out")
-    # The test split first: of a text on both sides, the row that stays is the one that measures.
-    names = sorted(found.splits, key=lambda name: name != TEST)
+    names = splits_to_read(found)
     for name in names:
         if missing := [field for field in fields if field not in found[name].columns]:
             raise DataError(

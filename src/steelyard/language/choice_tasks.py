@@ -109,11 +109,20 @@ class Annotated:
         The choices that each example has; all when left out.
     keys : (n,) array of str, optional
         Which of the task's questions each example asks.
+    accepted : (n, k) bool, optional
+        The answers that count as right, where an example has several; `y` is the one that teaches. `y` alone when left out.
 
     Raises
     ------
     DataError
         An example's answer is not among its choices.
+
+    Examples
+    --------
+    >>> task = ChoiceTask("topic", {"tax": "about tax", "trade": "about trade", "war": "about war"})
+    >>> both = np.array([[True, True, False], [False, False, True]])
+    >>> Annotated(task, ["duties", "arms"], np.array([0, 2]), np.arange(2), accepted=both).right(np.array([1, 0]))
+    array([ True, False])
     """
 
     task: ChoiceTask
@@ -125,6 +134,7 @@ class Annotated:
     about: dict[str, str] = field(default_factory=dict)
     allowed: NDArray[np.bool_] | None = None
     keys: NDArray[Any] | None = None
+    accepted: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Check that every answer is allowed."""
@@ -150,10 +160,15 @@ class Annotated:
         """The best of each example's own choices by scores (n, k)."""
         return np.asarray((scores if self.allowed is None else np.where(self.allowed, scores, -np.inf)).argmax(axis=1), dtype=np.int64)
 
+    def right(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which of n answers count as right."""
+        return codes == self.y if self.accepted is None else self.accepted[np.arange(len(self)), codes]
+
     def take(self, rows: NDArray[np.integer[Any]], **changes: Any) -> Annotated:
         """Some of the examples."""
         kept = {"keep_fraction": self.keep_fraction, "majority": self.majority, "about": self.about, **changes}
-        kept |= {name: None if value is None else value[rows] for name, value in (("allowed", self.allowed), ("keys", self.keys))}
+        by_row = {"allowed": self.allowed, "keys": self.keys, "accepted": self.accepted}
+        kept |= {name: None if value is None else value[rows] for name, value in by_row.items()}
         return Annotated(self.task, [self.texts[row] for row in rows], self.y[rows], self.documents[rows], **kept)
 
     def __len__(self) -> int:

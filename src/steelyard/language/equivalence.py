@@ -37,6 +37,8 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 _CONSTANTS = {"pi": np.pi, "i": 1j, "e": np.e}
 _WORDS = r"\\(?:text|mbox|mathrm|textbf|mathbf|textit)\s*"
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
+_AND = re.compile(r"\s*;\s*|,?\s+(?:and|or)\s+", re.IGNORECASE)
+_OF_VARIABLE = re.compile(r"\s*([A-Za-z])\s*=")
 
 
 def equal(a: str, b: str, *, rtol: float = 0.0) -> bool:
@@ -52,14 +54,16 @@ def equal(a: str, b: str, *, rtol: float = 0.0) -> bool:
     Notes
     -----
     Read as equal: ``1,000`` and ``1000``; ``\\frac{1}{2}``, ``1/2``, ``.5``; ``$18`` or ``18 dollars`` and ``18``; ``50%``, ``50`` and
-    ``0.5``; ``x=5`` and ``5``; ``(C)`` and ``C``; lists and sets in any order; ``1 \\pm 2`` and ``3, -1``. Tuples and intervals keep their
-    order. Variables are taken as positive, so that ``\\sqrt{x^2}`` equals ``x``.
+    ``0.5``; ``x=5`` and ``5``; ``(C)`` and ``C``; lists and sets in any order (``{1, 2}``, ``2 and 1``, ``x=2 or x=1``, ``["a", "b"]``);
+    ``1 \\pm 2`` and ``3, -1``. Tuples and intervals keep their order. Variables are taken as positive: ``\\sqrt{x^2}`` equals ``x``.
 
     Examples
     --------
     >>> equal("$1,250.00", "1250"), equal(r"\\frac{\\sqrt{12}}{2}", r"\\sqrt 3"), equal("(1, 2)", "(2, 1)")
     (True, True, False)
     >>> equal("2(x+1)", "2x + 2"), equal("", "")
+    (True, False)
+    >>> equal("3, -1", "-1 and 3"), equal("2, 4 and 6", "2, 4")
     (True, False)
     """
     if not a.strip() or not b.strip():
@@ -94,6 +98,8 @@ def canonical(answer: str) -> str:
     s = re.sub(r"(?<![\d.])(\d+)\s+(\d+)\s*/\s*(\d+)", r"(\1+\2/\3)", s.strip())
     if not s.startswith(("(", "[", "{", "\\{")):
         s = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", s)
+    if listed := _listed(s):
+        return listed
     # A number before plain words is the number: what follows is its unit.
     unit = re.fullmatch(r"\s*([-+]?[\d.,]*\d(?:\s*/\s*\d+)?)\s*(%?)\s*(?:[A-Za-z]{2,}[A-Za-z\s.^\d]*)?", s)
     s = unit[1] + unit[2] if unit else s
@@ -101,6 +107,13 @@ def canonical(answer: str) -> str:
     s = choice[1] if choice else s
     s = re.sub(r"^[A-Za-z]\s*(=|\\in\b)(?!.*=)", "", s)
     return re.sub(r"\s+", "", s) if not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", s) else " ".join(s.split())
+
+
+def _listed(s: str) -> str:
+    """A bare list with each of its answers canonical; "" where there is one answer only, or where its variables differ."""
+    parts = [part for part in _split(_AND.sub(",", s)) if part.strip()]
+    variables = {named[1] for part in parts if (named := _OF_VARIABLE.match(part))}
+    return ",".join(map(canonical, parts)) if len(parts) > 1 and len(variables) < 2 else ""
 
 
 def _same(a: str, b: str, rtol: float) -> bool:
@@ -156,6 +169,8 @@ def _parts(s: str) -> tuple[str, list[str], str] | None:
         inside = _split(s[1:-1])
         if len(inside) > 1 or s[0] == "{":
             opening, closing, parts = s[0], s[-1], inside
+    if opening == "[" and all(part[:1] in "'\"" and part[:1] == part[-1:] for part in parts):
+        opening, closing, parts = "{", "}", [part[1:-1] for part in parts]  # names, so no interval
     if opening == "{":
         opening = closing = ""
     return (opening, parts, closing) if len(parts) > 1 else None

@@ -28,6 +28,8 @@ _PHRASE = re.compile(r"(?:\banswer\s*(?:is|:|=)\s*:?|^[ \t]*A:)[ \t]*([^\n]*)", 
 _SENTENCE_END = re.compile(r"(?<=[^\d])\.(?=\s|$)|\.(?=\s+[A-Z]|$)")
 _CHOICE = re.compile(r"\banswer\s*(?:is|:)?\s*:?\s*\**\(?([A-J])\b|\(([A-J])\)|^\s*\**([A-J])\b\**[).:]?(?=\s|$)", re.MULTILINE)
 _SIGNED = re.compile(rf"(?<![\w.])-?\$?(?:{NUMBER.pattern})(?:/\d+)?")
+_ONE = rf"(?:[A-Za-z]\s*=\s*)?{_SIGNED.pattern}\s*[%$]?"
+_LIST = re.compile(rf"{_ONE}(?:(?:\s*[,;]\s*(?:and|or)?|\s+(?:and|or))\s*{_ONE})+")
 
 
 def extract(text: str, style: Style = "auto") -> str:
@@ -41,7 +43,7 @@ def extract(text: str, style: Style = "auto") -> str:
         - "boxed": the content of the first closed ``\\boxed{…}``, braces inside it included;
         - "hashes": what follows the first ``####`` on its line;
         - "phrase": what follows "The answer is", "Answer:" or a line's "A:", to the end of the sentence; its first number where
-          that is no formula;
+          that is neither a formula nor a list of numbers;
         - "number": the last number;
         - "choice": a letter A–J: "the answer is B", "(B)", or a line that begins with "B";
         - "equation": the value of a text that is one prefix equation;
@@ -56,6 +58,8 @@ def extract(text: str, style: Style = "auto") -> str:
     --------
     >>> extract(r"So \\boxed{\\frac{1}{2}}. Or \\boxed{3}?"), extract("6 * 7 = 42\\n#### 42"), extract("The answer is: 5 apples. Done.")
     ('\\\\frac{1}{2}', '42', '5 apples')
+    >>> extract("The answer is x = 3 or x = -1.")
+    'x = 3 or x = -1'
     >>> extract("(A) is wrong, so the answer is B", "choice"), extract("- 9 4", "equation")
     ('B', '5')
     """
@@ -162,7 +166,7 @@ def _phrase(text: str) -> tuple[str, int] | None:
         stop = _SENTENCE_END.search(match[1])
         answer = match[1][: stop.start() if stop else None].strip().strip("*").strip()
         end = match.start(1) + (stop.end() if stop else len(match[1]))
-        number = _SIGNED.search(answer)
+        number = None if _LIST.fullmatch(answer) else _SIGNED.search(answer)
         if number and evaluate(canonical(answer).replace("%", "")) is None and "\\" not in answer and not re.match(r"[(\[{]", answer):
             answer = number[0]
         if answer:

@@ -30,6 +30,11 @@ class ServedWriter:
     **options
         Of `OpenAICompatible`, such as `concurrency` or `api_key`.
 
+    Notes
+    -----
+    This is how vLLM writes here: ``vllm serve FOLDER --served-model-name NAME``, in an environment of its own (its wheels bring CUDA and
+    another NumPy), then ``ServedWriter("http://localhost:8000", "NAME")``. Such a folder is the ``model`` that `CausalStudent.save` writes.
+
     Examples
     --------
     >>> ServedWriter("http://localhost:8000", "small-reasoner").sample([]).texts

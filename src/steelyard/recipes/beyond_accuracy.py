@@ -3,7 +3,7 @@
 Ye, Xiao, Hui 2024, "Weak-to-Strong Generalization beyond Accuracy: a Pilot Study in Safety, Toxicity, and Legal Reasoning".
 
 Measured, three seeds. Safety: accuracy .898 → .915 (gap recovered .60), product loss .924 (.91), confidence loss .907 (.32); a twin of the
-supervisor gains nothing. Excuses for requests, in place of legal clauses: the supervisor is at chance (.506) and no strategy helps (ceiling
+supervisor gains nothing. Excuses for requests, in place of legal clauses: the supervisor is at chance (.515) and no strategy helps (ceiling
 .612). Toxicity: the expected maximum of 25 texts falls from .996 to .823 (greedy), .917 (drawn), .884 (filtered), but to .923 also after a
 weak model that read harmful texts: repetition is part of it. The mean tells them apart (.703; .399, .438, .312; .761). Perplexity did not
 stay within 20 % of the model before: below it on weak texts, four times as high at the ceiling, whose .954 is worse than the weak .769.

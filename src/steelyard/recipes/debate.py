@@ -16,26 +16,20 @@ On questions about descriptions or things, where nearest questions mislead, the 
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from steelyard import evaluation
 from steelyard.errors import ConfigError
 from steelyard.jobs.debated_labels import DebateJudges, Resampled, reader_of_debates
+from steelyard.jobs.named_debaters import QUOTES, named_debater
 from steelyard.jobs.named_parts import TFIDF, named_arm, named_student, named_supervisor
-from steelyard.jobs.text_task import TextTask, load_text_task
+from steelyard.jobs.text_task import load_text_task, only_classes
 from steelyard.jobs.weak_labels import weak_labels
 from steelyard.jobs.weak_to_strong import METHOD, WeakToStrong, gap_artifacts
 from steelyard.language.debate import Debate as Debates
-from steelyard.language.debate import Debater
-from steelyard.language.debaters import PromptDebater, QuotingDebater
-from steelyard.pools import Pools
+from steelyard.language.debaters import PromptDebater
 from steelyard.result import Result
-
-QUOTES = "quotes"
 
 
 @dataclass(frozen=True)
@@ -147,10 +141,13 @@ def run(config: Debate) -> Result:
     task = only_classes(task, config.classes)
     result = Result("debate", dataclasses.asdict(config))
     student = named_student(config.strong, tune=config.tune)
+    speaking: dict[str, Any] = {name: getattr(config, name) for name in ("turns", "words", "temperature", "max_tokens")}
+    speaking["model"] = config.debater_model
     outcomes, costs = [], []
     for seed in config.seeds:
         pools = task.pools(config.gold, config.unlabeled, config.test, seed)
-        debate = Debates(debater := _debater(config, task, pools, student), protocol=config.protocol, turns=config.turns)  # type: ignore[arg-type]
+        debater = named_debater(config.debater, task, pools, student, **speaking)
+        debate = Debates(debater, protocol=config.protocol, turns=config.turns)  # type: ignore[arg-type]
         weak = named_supervisor(config.weak, task, words=config.weak_words)
         judge = reader_of_debates(config.weak_words, config.judge_words) if config.weak == TFIDF else weak
         shared: dict[str, Any] = {"combine": config.combine, "words": config.words}
@@ -175,53 +172,3 @@ def run(config: Debate) -> Result:
     result.artifacts |= gap_artifacts(outcomes, result, ["accuracy"])
     result.artifacts |= {"cost": costs, "data": {**task.about, "train": taught_on, "test": f"{len(pools.test):,} texts"}}
     return result
-
-
-def only_classes(task: TextTask, classes: tuple[str, ...]) -> TextTask:
-    """The texts of two classes, in that order; all texts where the task has two and none are named.
-
-    Raises
-    ------
-    ConfigError
-        Not two classes of the task.
-
-    Examples
-    --------
-    >>> task = TextTask(list("abc"), np.array([0, 2, 1]), ("x", "y", "z"), np.zeros(3, bool))
-    >>> only_classes(task, ("z", "x")).y
-    array([1, 0])
-    """
-    names = classes or task.classes
-    if len(set(names)) != 2 or not set(names) <= set(task.classes):
-        raise ConfigError(f"a debate is between two answers; choose two of {', '.join(task.classes)} with classes")
-    codes = np.full(len(task.classes) + 1, -1)  # the last stands for unknown
-    codes[[task.classes.index(name) for name in names]] = [0, 1]
-    rows = np.flatnonzero((task.y < 0) | (codes[task.y] >= 0))
-    votes = None if classes else task.votes
-    texts = [task.texts[row] for row in rows]
-    return dataclasses.replace(task, texts=texts, y=codes[task.y[rows]], classes=tuple(names), is_test=task.is_test[rows], votes=votes)
-
-
-def _debater(config: Debate, task: TextTask, pools: Pools, student: Any) -> Debater:
-    if config.debater == QUOTES:
-        from steelyard.encoders import offline_encoder
-
-        encoder = getattr(student, "encoder", None) or offline_encoder()
-        return QuotingDebater([task.texts[row] for row in pools.gold], task.y[pools.gold], encoder, nearest=max(6, config.turns))
-    if re.match(r"https?://", config.debater):
-        from steelyard.sources.prompt_backends import OpenAICompatible
-
-        def server(seed: int) -> OpenAICompatible:
-            # The server is seeded by the debate's seed, so that debates differ and can be held again.
-            return OpenAICompatible(
-                config.debater,
-                config.debater_model,
-                temperature=config.temperature,
-                max_tokens=config.max_tokens,
-                parameters={"seed": seed},
-            )
-
-        return PromptDebater(server, words=config.words)
-    from steelyard.sources.local_lm import LocalCausalLM
-
-    return PromptDebater(LocalCausalLM(config.debater, mode="generate", max_tokens=config.max_tokens), words=config.words)

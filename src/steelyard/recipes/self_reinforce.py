@@ -7,17 +7,14 @@ precise and the rounds are safe; they show no gain of DPO over fine-tuning.
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from steelyard.errors import ConfigError
-from steelyard.jobs.ablations import ablated
-from steelyard.jobs.finished_seeds import over_seeds
-from steelyard.jobs.question_task import MINILM, QuestionTask, load_question_task, named_policy
+from steelyard.jobs.question_run import learning, method_and_ablations, preferring, run_on_questions
+from steelyard.jobs.question_task import MINILM, QuestionTask, named_policy
 from steelyard.jobs.second_views import fresh
 from steelyard.jobs.self_filters import ConfidenceFilter, SelfFilter, SelfJudge
 from steelyard.jobs.self_reinforcement import SelfReinforcement
@@ -125,34 +122,26 @@ def run(config: SelfReinforce) -> Result:
     >>> run(SelfReinforce(str(file), solved=20, first=4, validation=20, unlabeled=60, epochs=9, threshold=0.5, seeds=(0,))).arms
     ['base', 'baseline', 'method']
     """
-    if not config.seeds:
-        raise ConfigError("seeds is empty; give at least one, for example --seeds 3")
-    task = load_question_task(config.data, written=config.model != MINILM)
-    result = Result("self-reinforce", dataclasses.asdict(config))
-    result.artifacts |= {"data": {**task.about, "train": "the solved and the unlabeled pool", "test": "the test pool"}}
 
-    def one_seed(seed: int, part: Result) -> None:
-        began = time.perf_counter()
-        part.artifacts["rounds"] = []
+    def one_seed(task: QuestionTask, seed: int, part: Result) -> None:
         pools = task.pools(config.solved + config.validation, config.unlabeled, config.test, seed)
-        for arm, changed in {"method": config, **{changes: ablated(config, changes) for changes in config.ablations}}.items():
+        for arm, changed in method_and_ablations(config):
             _one_arm(arm, changed, task, pools, seed, part)
-        part.timings[f"seed {seed}"] = time.perf_counter() - began
 
-    return over_seeds(result, config.seeds, one_seed, task.content)
+    taught = "the solved and the unlabeled pool"
+    return run_on_questions("self-reinforce", config, config.model, one_seed, train=taught, records="rounds")
 
 
 def _one_arm(arm: str, config: SelfReinforce, task: QuestionTask, pools: Pools, seed: int, result: Result) -> None:
     share = config.solved / (config.solved + config.validation)
     solved, held = np.split(pools.gold, [round(share * len(pools.gold))])
-    policy = fresh(named_policy(config.model, task, **{name: getattr(config, name) for name in _LEARNS}), seed)
+    policy = fresh(named_policy(config.model, task, **learning(config)), seed)
     base = policy.fit(task.gold(solved[: config.first])) if config.first else policy
     options: dict[str, Any] = {name: getattr(config, name) for name in ("rounds", "against", "preference", "temperature")}
-    prefer = {"epochs": config.preference_epochs, "learning_rate": config.preference_learning_rate}
     made = SelfReinforcement(
         base,
         filter=_filter(config),
-        prefer={"beta": config.beta, "nll_weight": config.nll_weight, **prefer},
+        prefer=preferring(config),
         extract=task.extract,
         equal=task.equal,
         seed=seed,
@@ -185,6 +174,3 @@ def _filter(config: SelfReinforce) -> SelfFilter | None:
     if config.filter == "judge":
         return SelfJudge()
     return ConfidenceFilter(config.threshold) if config.filter == "confidence" else None
-
-
-_LEARNS = ("tune", "epochs", "learning_rate", "max_new_tokens")

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.completions import Completions
-from steelyard.errors import ConfigError, TrainingError
-from steelyard.evaluation import UndefinedGap, gap_over_seeds
+from steelyard.errors import ConfigError
+from steelyard.evaluation import gap_over_seeds
 from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.question_task import QuestionTask
 from steelyard.jobs.reasoning_arms import (
@@ -31,20 +28,15 @@ from steelyard.jobs.reasoning_arms import (
     divide,
     load_problem_task,
     measure,
-    new_policy,
     references,
     solve,
     warm_up,
 )
-from steelyard.language.notation import parse
+from steelyard.jobs.trace_arms import ARMS, add_recovered_gain, base_student, sorted_traces, trace_teacher
 from steelyard.language.reasoning import is_correct
 from steelyard.language.served_writer import ServedWriter
-from steelyard.language.traces import degenerate
 from steelyard.result import Result
 from steelyard.training.policy import Policy
-from steelyard.training.selection.error_rate import Keep, select_traces
-
-ARMS: dict[Keep, str] = {"all": "W2SR", "correct": "W2SR-P", "wrong": "W2SR-N"}
 
 
 @dataclass(frozen=True)
@@ -167,20 +159,13 @@ def run(config: TraceDistill) -> Result:
 def _one_seed(config: TraceDistill, task: QuestionTask, seed: int, result: Result) -> None:
     sizes = [config.teacher_rows * (config.teacher == EQUATIONS), config.base_rows * (config.student == EQUATIONS), config.train]
     test, (taught, known, rows) = divide(task, np.arange(len(task.questions)), config.test, sizes, seed)
-    teacher, base = _teacher(config, task, taught, seed), _base(config, task, known, seed)
-    sampling = {} if config.teacher == EQUATIONS else {"top_p": config.top_p, "max_new_tokens": config.max_new_tokens}
+    limits = {"top_p": config.top_p, "max_new_tokens": config.max_new_tokens}
+    teacher = trace_teacher(config.teacher, task, taught, seed, model=config.teacher_model, **limits)
+    base = base_student(config.student, task, known, seed, **limits)
+    sampling = {} if config.teacher == EQUATIONS else limits
     traces = cached_traces(teacher, config.teacher, task, rows, temperature=config.temperature, seed=seed, **sampling)
-    faults, right = degenerate(traces), is_correct(traces, task.answers, equal=task.equal)
-    counts = {**faults.counts(), "right": int(right.sum()), "words": float(np.mean([len(t.split()) for t in traces.texts]))}
+    sets, counts = sorted_traces(traces, task, config.keep)  # type: ignore[arg-type]
     result.artifacts["traces"] = {str(seed): counts}
-    sound = traces.take(faults.sound)
-    sets: dict[str, Completions] = {ARMS[kind]: select_traces(sound, right[faults.sound], kind) for kind in config.keep}  # type: ignore[index,arg-type]
-    if nothing := [arm for arm, kept in sets.items() if not len(kept)]:
-        told = f"{counts['truncated']} were stopped by the length limit, {counts['no_answer']} have no answer, {counts['right']} are right"
-        raise TrainingError(
-            f"arm {nothing[0]} has nothing to learn from: of the teacher's {len(traces)} traces {told}; give more questions or new tokens, "
-            "a better teacher, or leave that arm out of keep"
-        )
     if config.reference == "gold":
         sets["ceiling"] = references(task, rows)
     arms: dict[str, Policy | ServedWriter] = {"weak": teacher, "base": base}
@@ -194,30 +179,7 @@ def _one_seed(config: TraceDistill, task: QuestionTask, seed: int, result: Resul
         _measure(config, task, student, test, arm, seed, result)
         hits = is_correct(learned, task.answers, equal=task.equal)
         result.add(arm, seed, "traces", len(learned)).add(arm, seed, "right_traces", float(hits.mean()) if len(hits) else math.nan)
-    start = result.values("base", "accuracy")[seed]
-    reached = result.values("ceiling", "accuracy")[seed] if config.reference == "gold" else float(config.reference)
-    if reached <= start:
-        told = f"the reference is not better than the base student ({reached:.4g} against {start:.4g})"
-        warnings.warn(f"{told}; the gain recovered is undefined there", UndefinedGap, stacklevel=2)
-    for arm in sets:
-        gain = result.values(arm, "accuracy")[seed] - start
-        result.add(arm, seed, "rgr", gain / (reached - start) if reached > start else math.nan)
-
-
-def _teacher(config: TraceDistill, task: QuestionTask, rows: NDArray[np.int64], seed: int) -> Policy | ServedWriter:
-    if config.teacher == EQUATIONS:
-        return new_policy(EQUATIONS, task, small=True, epochs=40, seed=seed).fit(references(task, rows))
-    if re.match(r"https?://", config.teacher):
-        return ServedWriter(config.teacher, config.teacher_model, max_new_tokens=config.max_new_tokens, top_p=config.top_p)
-    return new_policy(config.teacher, task, warn=False, max_new_tokens=config.max_new_tokens, top_p=config.top_p)
-
-
-def _base(config: TraceDistill, task: QuestionTask, rows: NDArray[np.int64], seed: int) -> Policy:
-    if config.student == EQUATIONS:
-        gold = references(task, rows)
-        postfix = [tree.postfix() if (tree := parse(text)) else text for text in gold.texts]
-        return new_policy(EQUATIONS, task, seed=seed).fit(replace(gold, texts=postfix))
-    return new_policy(config.student, task, max_new_tokens=config.max_new_tokens, top_p=config.top_p)
+    add_recovered_gain(result, list(sets), seed, None if config.reference == "gold" else float(config.reference))
 
 
 def _measure(

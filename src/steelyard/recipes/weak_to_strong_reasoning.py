@@ -7,20 +7,17 @@ It needs a competent second view: one worse than the weak model costs accuracy, 
 
 from __future__ import annotations
 
-import dataclasses
-import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.errors import ConfigError, TrainingError
+from steelyard.errors import TrainingError
 from steelyard.evaluation import gap_over_seeds, performance_gap_recovered
-from steelyard.jobs.ablations import ablated
-from steelyard.jobs.finished_seeds import over_seeds
 from steelyard.jobs.named_parts import TFIDF
 from steelyard.jobs.progressive import MajorityPairs, ProgressiveW2S
-from steelyard.jobs.question_task import MINILM, QuestionTask, load_question_task, named_policy, named_writer
-from steelyard.jobs.second_views import CrossFitted, InContext, SecondView, fresh
+from steelyard.jobs.question_run import learning, method_and_ablations, preferring, run_on_questions
+from steelyard.jobs.question_task import MINILM, QuestionTask, named_policy, named_writer
+from steelyard.jobs.second_views import fresh, named_second_view
 from steelyard.result import Result
 from steelyard.training.selection.agreement import WeakSecondView
 
@@ -135,19 +132,11 @@ def run(config: WeakToStrongReasoning) -> Result:
     >>> run(WeakToStrongReasoning(str(file), gold=20, unlabeled=60, epochs=3, seeds=(0,))).arms
     ['weak', 'baseline', 'ceiling', 'stage1', 'method']
     """
-    if not config.seeds:
-        raise ConfigError("seeds is empty; give at least one, for example --seeds 3")
-    task = load_question_task(config.data, written=config.strong != MINILM)
-    result = Result("weak-to-strong-reasoning", dataclasses.asdict(config))
-    result.artifacts |= {"data": {**task.about, "train": "the unlabeled pool", "test": "the test pool"}}
 
-    def one_seed(seed: int, part: Result) -> None:
-        began = time.perf_counter()
-        part.artifacts["sets"] = []
+    def one_seed(task: QuestionTask, seed: int, part: Result) -> None:
         _one_seed(config, task, seed, part)
-        part.timings[f"seed {seed}"] = time.perf_counter() - began
 
-    over_seeds(result, config.seeds, one_seed, task.content)
+    result = run_on_questions("weak-to-strong-reasoning", config, config.strong, one_seed, train="the unlabeled pool", records="sets")
     three = [list(result.values(arm, "accuracy").values()) for arm in ("weak", "method", "ceiling")]
     result.artifacts["gap"] = gap_over_seeds(*three).to_dict() if len(config.seeds) > 1 else None
     return result
@@ -157,9 +146,8 @@ def _one_seed(config: WeakToStrongReasoning, task: QuestionTask, seed: int, resu
     pools = task.pools(config.gold, config.unlabeled, config.test, seed)
     kept = round(config.held_out if config.held_out >= 1 else config.held_out * len(pools.gold))
     held, seen = pools.gold[:kept], pools.gold[kept:]
-    options = {name: getattr(config, name) for name in ("tune", "epochs", "learning_rate", "max_new_tokens")}
-    weak = named_writer(config.weak, task, seed=seed, **options).fit(task.gold(seen))
-    strong = fresh(named_policy(config.strong, task, **options), seed)
+    weak = named_writer(config.weak, task, seed=seed, **learning(config)).fit(task.gold(seen))
+    strong = fresh(named_policy(config.strong, task, **learning(config)), seed)
     prompts = task.prompts(pools.unlabeled)
     solved = weak.sample(prompts, temperature=0)
     if task.classes and len(set(solved.texts)) == 1:
@@ -169,23 +157,19 @@ def _one_seed(config: WeakToStrongReasoning, task: QuestionTask, seed: int, resu
         )
     scores = {"weak": weak, "baseline": fresh(strong, seed).fit(solved), "ceiling": fresh(strong, seed).fit(task.gold(pools.unlabeled))}
     accuracy = {arm: _measured(result, arm, seed, writer, config, task, pools.test) for arm, writer in scores.items()}
+    targets = weak.targets(prompts) if hasattr(weak, "targets") else None
     taught = weak.sample(task.prompts(held), temperature=0) if kept else None
-    for arm, changed in {"method": config, **{changes: ablated(config, changes) for changes in config.ablations}}.items():
+    for arm, changed in method_and_ablations(config):
         run_ = ProgressiveW2S(
             strong,
-            _second_view(changed, task, seen, weak, prompts),
+            named_second_view(changed.second_view, shown=task.gold(seen[: changed.demonstrations]), targets=targets),
             extract=task.extract,
             equal=task.equal,
             rounds=changed.rounds,
             mix=changed.mix,  # type: ignore[arg-type]
             pairs=MajorityPairs(changed.samples, 1.0, changed.min_confidence, changed.flip_confidence, changed.max_pairs),
             preference=changed.preference,  # type: ignore[arg-type]
-            prefer={
-                "beta": changed.beta,
-                "nll_weight": changed.nll_weight,
-                "epochs": changed.preference_epochs,
-                "learning_rate": changed.preference_learning_rate,
-            },
+            prefer=preferring(changed),
             seed=seed,
         )
         with warnings.catch_warnings(record=True) as caught:
@@ -206,16 +190,6 @@ def _one_seed(config: WeakToStrongReasoning, task: QuestionTask, seed: int, resu
                 if key not in ("set", "kept", "of"):
                     result.add(arm, seed, f"{record['set']}/{key}", value)
     result.add("baseline", seed, "accuracy/pgr", performance_gap_recovered(*(accuracy[arm] for arm in ("weak", "baseline", "ceiling"))))
-
-
-def _second_view(config: WeakToStrongReasoning, task: QuestionTask, seen: Any, weak: Any, prompts: list[str]) -> SecondView:
-    kind, _, number = config.second_view.partition(":")
-    if kind == "icl":
-        shown = task.gold(seen[: config.demonstrations])
-        return InContext(list(zip(shown.prompts, shown.texts, strict=True)), config.demonstrations)
-    if kind not in ("crossfit", "few") or (kind == "few" and not number.isdigit()):
-        raise ConfigError(f"second_view is '{config.second_view}'; use icl, crossfit or few:N")
-    return CrossFitted(targets=weak.targets(prompts) if hasattr(weak, "targets") else None, few=int(number) if kind == "few" else None)
 
 
 def _measured(result: Result, arm: str, seed: int, writer: Any, config: WeakToStrongReasoning, task: QuestionTask, rows: Any) -> float:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -36,13 +36,16 @@ from steelyard.errors import ConfigError, TrainingError
 from steelyard.preferences import Preferences
 from steelyard.storage import config_hash, read_json, write_json
 from steelyard.training.base import DESCRIPTION
-from steelyard.training.causal_trainer import fine_tune, prefer_through_trl
+from steelyard.training.causal_trainer import fine_tune
+from steelyard.training.causal_trl import fine_tune_through_trl, prefer_through_trl
 from steelyard.training.completion_rows import CompletionRows, Overlong, Rendering, completion_rows, row_weights
 from steelyard.training.fine_tuning import add_lora, load_model, model_digest, run_in_folder, save_model
 from steelyard.training.objective_trainer import Schedule
 from steelyard.training.policy import LogProbabilities, Method, Policy
 from steelyard.training.preference_losses import BETAS
 from steelyard.training.token_rows import batches_by_length, context_length
+
+Through = Literal["steelyard", "trl"]
 
 _LEARNING_RATES = {"full": 2e-5, "lora": 1e-4}
 
@@ -139,28 +142,36 @@ class CausalStudent(Policy):
         self.progress = progress
         self.arguments = arguments
 
-    def fit(self, completions: Completions, weights: ArrayLike | None = None) -> Self:
+    def fit(self, completions: Completions, weights: ArrayLike | None = None, *, through: Through = "steelyard") -> Self:
         """Fine-tune from the pretrained weights; see `Policy.fit`.
+
+        `through="trl"` trains with TRL's `SFTTrainer`, whose loss is a mean over tokens, not over texts, and takes no weights.
 
         Raises
         ------
+        ConfigError
+            Weights that differ, which TRL cannot take.
         TrainingError
             Nothing to learn from, a row that is too long, a template that drops text, an `output_dir` that holds another run, divergence.
         """
         schedule = self._schedule(self.learning_rate)
         scaled = row_weights(weights, len(completions))
+        if through not in get_args(Through) or (through == "trl" and (scaled != 1).any()):
+            raise ConfigError(f"fit: through={through!r}; use 'steelyard', or 'trl' without weights, which TRL's SFTTrainer cannot take")
+        train = partial(self._fine_tune, completions, scaled, schedule, through)
         if self.output_dir is None:
-            self._fine_tune(completions, scaled, schedule, None)
+            train(None)
             return self
         folder = Path(self.output_dir)
-        train = partial(self._fine_tune, completions, scaled, schedule)
-        if run_in_folder(folder, self._run_name(completions, scaled), train, self.save):
+        if run_in_folder(folder, self._run_name(completions, scaled, through), train, self.save):
             finished = type(self).load(folder)
             self.__dict__.update({name: value for name, value in vars(finished).items() if name.endswith("_")})
         return self
 
     def sample(self, prompts: Sequence[str], n: int = 1, *, temperature: float = 1.0, seed: int = 0) -> Completions:
         """Write n texts per prompt; see `Policy.sample`. A draw depends on the numbers of its prompt and its own, not on its batch.
+
+        For vLLM, `save` the model, serve it, and draw with `steelyard.language.served_writer.ServedWriter`.
 
         Raises
         ------
@@ -236,16 +247,16 @@ class CausalStudent(Policy):
         learning_rate: float = 1e-5,
         batch_size: int = 32,
         seed: int = 0,
-        through: Literal["steelyard", "trl"] = "steelyard",
+        through: Through = "steelyard",
         **options: Any,
     ) -> Self:
         """Learn from pairs, starting from the weights as they are; see `Policy.prefer`.
 
-        `through="trl"` trains "dpo" and "kto" on hard pairs with TRL's `DPOTrainer` and `KTOTrainer`, which bring mixed precision,
-        accumulation and distributed runs (`arguments`) and, on a GPU, a fused output layer; both ways take the same steps. SimPO and ORPO,
-        soft pairs and conflicts are trained by our own loop.
+        `through="trl"` trains hard pairs with TRL's `DPOTrainer`, `KTOTrainer`, `CPOTrainer` (SimPO) and `ORPOTrainer`, which bring mixed
+        precision, accumulation and distributed runs (`arguments`); both ways take the same steps. Soft pairs and conflicts are trained by
+        our own loop.
         """
-        if through not in ("steelyard", "trl") or (through == "trl" and options):
+        if through not in get_args(Through) or (through == "trl" and options):
             raise ConfigError(f"prefer: through={through!r} with {', '.join(options) or 'no further option'}; only 'steelyard' takes more")
         network, tokenizer = self._network()
         if through == "trl":
@@ -260,6 +271,7 @@ class CausalStudent(Policy):
                 method,
                 self._schedule(learning_rate, **timing),
                 beta=BETAS.get(method, 0.1) if beta is None else beta,
+                gamma=gamma,
                 nll_weight=nll_weight,
                 lora_rank=self.lora_rank if self.tune == "lora" else None,
             )
@@ -302,7 +314,9 @@ class CausalStudent(Policy):
         student.history_, student.dropped_ = content["history"], content["dropped"]
         return student
 
-    def _fine_tune(self, completions: Completions, weights: NDArray[np.float32], schedule: Schedule, folder: Path | None) -> None:
+    def _fine_tune(
+        self, completions: Completions, weights: NDArray[np.float32], schedule: Schedule, through: Through, folder: Path | None
+    ) -> None:
         set_seed(self.seed)
         self.model_, self.tokenizer_ = self._pretrained()
         rows = self._rows(completions.prompts, completions.texts, self.overlong)
@@ -311,9 +325,11 @@ class CausalStudent(Policy):
             warnings.warn(f"{self.dropped_} of {len(completions)} texts are too long for the model and were left out", stacklevel=3)
         lora = self.tune == "lora"
         network = add_lora(self.model_, "CAUSAL_LM", self.lora_rank) if lora else self.model_.requires_grad_(True)
-        self.history_ = fine_tune(
-            network, rows, row_weights(weights[rows.kept], len(rows)), padding_token(self.tokenizer_), schedule, folder
-        )
+        scaled = row_weights(weights[rows.kept], len(rows))
+        if through == "trl":
+            self.history_ = fine_tune_through_trl(network, self.tokenizer_, rows, schedule, folder)
+        else:
+            self.history_ = fine_tune(network, rows, scaled, padding_token(self.tokenizer_), schedule, folder)
         self.model_ = (network.merge_and_unload() if lora else network).eval()
 
     def _scorer(self, rows: CompletionRows) -> LogProbabilities:
@@ -363,7 +379,7 @@ class CausalStudent(Policy):
         apart = {"model", "output_dir", "progress", "checkpoint_steps"}
         return {name: value for name, value in self.get_params(deep=False).items() if name not in apart}
 
-    def _run_name(self, completions: Completions, weights: NDArray[np.float32]) -> str:
+    def _run_name(self, completions: Completions, weights: NDArray[np.float32], through: Through) -> str:
         digest = hashlib.sha256(weights.tobytes())
         for pair in zip(completions.prompts, completions.texts, strict=True):
             digest.update(repr(pair).encode("utf-8", "surrogatepass"))
@@ -371,7 +387,8 @@ class CausalStudent(Policy):
         start = [repr(self.model[0].config), model_digest(self.model[0])] if is_pair else fingerprint(os.fspath(self.model))
         # How texts are drawn has no part in how they are learned.
         learned = {name: value for name, value in self._parameters().items() if name not in ("max_new_tokens", "top_p")}
-        return config_hash({"model": start, "data": digest.hexdigest(), **learned})
+        way = {} if through == "steelyard" else {"through": through}
+        return config_hash({"model": start, "data": digest.hexdigest(), **learned, **way})
 
 
 def _placed(network: Any) -> Any:

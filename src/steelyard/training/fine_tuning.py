@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, set_seed
 
 from steelyard.encoders import TextEncoder, quiet
 from steelyard.errors import ConfigError, TrainingError
-from steelyard.storage import config_hash, read_json, write_json
+from steelyard.storage import check_output, config_hash, read_json, write_json
 from steelyard.training.base import DESCRIPTION, Student
 from steelyard.training.objective_trainer import Schedule
 from steelyard.training.objectives import Objective
@@ -222,7 +222,10 @@ def start_run(folder: Path, fingerprint: str) -> bool:
     ------
     TrainingError
         The folder holds another run.
+    DataError
+        It cannot be written to.
     """
+    check_output(folder, folder=True)
     if (folder / RUN).exists():
         found = read_json(folder / RUN).get("fingerprint")
         if found != fingerprint:

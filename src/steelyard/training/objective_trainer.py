@@ -6,6 +6,7 @@ from the last whole one, a quiet console, and the objective's terms in the histo
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -46,6 +47,9 @@ class Schedule:
         if self.epochs <= 0 or self.batch_size < 1 or self.checkpoint_steps < 1:
             given = f"epochs={self.epochs}, batch_size={self.batch_size}, checkpoint_steps={self.checkpoint_steps}"
             raise ConfigError(f"{given}: epochs must be positive, the others at least 1")
+        if not (0.0 < self.learning_rate < math.inf and 0.0 <= self.weight_decay < math.inf):
+            given = f"learning_rate={self.learning_rate}, weight_decay={self.weight_decay}"
+            raise ConfigError(f"{given}: the first must be a positive number, the second one that is not negative")
         if not 0.0 <= self.warmup < 1.0:
             raise ConfigError(f"warmup is {self.warmup}; it is the share of the steps in which the learning rate rises, in [0, 1)")
         if taken := _OURS & set(self.arguments):
