@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,7 +110,7 @@ def recipe_page(name: str, stored: Path) -> dict[Path, str]:
     title = name.replace("-", " ").capitalize()
     defaults = {field.name: field.default for field in dataclasses.fields(recipe.config)}
     changed = {k: v for k, v in result.config.items() if v != _plain(defaults.get(k))}
-    command = f"steelyard run {name}" + "".join(f" --{key.replace('_', '-')} {_flat(value)}" for key, value in changed.items())
+    command = shlex.join(["steelyard", "run", name, *(part for key, value in changed.items() for part in _as_option(key, value))])
     parts = [f"# {title}", recipe.about, "## Options", _options(recipe.config), "## The last stored result", f"Command: `{command}`"]
     pictures: dict[Path, str] = {}
     gap = gap_of(result)
@@ -221,6 +222,14 @@ def _reason(explanation: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _as_option(key: str, value: Any) -> list[str]:
+    """An option as it is typed; a flag has no value."""
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", _flat(value)]
 
 
 def _flat(value: Any) -> str:

@@ -2,15 +2,18 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import typer
 
 from docs.build import ROOT, benchmarks_page, pages, recipe_page
 from docs.model_pages import (
+    KINDS,
     complete_example,
     docstring_sections,
     evidence,
@@ -22,6 +25,7 @@ from docs.model_pages import (
 )
 from docs.pictures import PICTURES, draw
 from steelyard import recipes
+from steelyard.cli.run import recipe_app
 from steelyard.result import Result
 
 GENERATED = sorted(pages().items())
@@ -36,6 +40,20 @@ def test_generated_pages_are_up_to_date(path: Path, text: str) -> None:
 def test_every_recipe_has_a_page() -> None:
     missing = [name for name in recipes.names() if not (ROOT / "docs" / "recipes" / f"{name}.md").exists()]
     assert not missing, f"no page for {missing}: store a result with python docs/build.py --store result.json"
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_command_of_a_page_can_be_pasted(name: str) -> None:
+    page = (ROOT / "docs" / "recipes" / f"{name}.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^Command: `(.+)`$", page, re.MULTILINE)
+    first, *rest = shlex.split(command)
+    assert [first, *rest[:2]] == ["steelyard", "run", name]
+    typer.main.get_command(recipe_app(recipes.get(name))).make_context(name, rest[2:])
+
+
+def test_every_set_of_the_accuracy_table_has_its_kind() -> None:
+    measured = {name for of_set in read_figures(ROOT / "benchmarks/results/accuracy.json").values() for name in of_set}
+    assert measured == {name for sets in KINDS.values() for name in sets}
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -108,15 +126,15 @@ def test_docstrings_are_cut_at_their_titles() -> None:
 def test_figures_are_shown_as_far_as_they_were_measured(tmp_path: Path) -> None:
     stored = tmp_path / "accuracy.json"
     assert "No results" in evidence(stored)
-    sets = [*("youtube", "sms", "trec", "yoruba", "hausa", "census", "chemprot", "spouse"), "legal/one", "legal/two"]
+    sets = [*("youtube", "sms", "trec", "yoruba", "hausa", "census", "chemprot", "spouse", "judgebench"), "legal/one", "legal/two"]
     rows = [{"set": name, "model": "MajorityVote", "accuracy": 0.5 + 0.1 * (name == "legal/two")} for name in sets]
     rows += [{"set": "sms", "model": "GLAD", "accuracy": 0.75, "macro_f1": 0.7, "ece": None}]
     rows += [{"set": "sms", "model": "crowd-kit GLAD", "accuracy": 0.9}]
     stored.write_text(json.dumps({"every_row": rows}))
     table = evidence(stored)
-    assert "| [`MajorityVote`](models/MajorityVote.md) | 50.0 |  | 55.0 |  |" in table
-    assert "| [`GLAD`](models/GLAD.md) |  |  |  |  |" in table
-    assert "- **Language models** (legal): [`MajorityVote`](models/MajorityVote.md) (55.0)." in table
+    assert "| [`MajorityVote`](models/MajorityVote.md) | 50.0 |  |  | 52.5 |  |" in table
+    assert "| [`GLAD`](models/GLAD.md) |  |  |  |  |  |" in table
+    assert "- **Language models** (legal, judgebench): [`MajorityVote`](models/MajorityVote.md) (52.5)." in table
     assert "crowd-kit" not in table
     page = model_page("GLAD", model_names(), {"believes": "as `MACE`"}, read_figures(stored))
     assert "| sms | 75.0 | +25.0 | 75.0 (GLAD) | 70.0 |" in page

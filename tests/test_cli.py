@@ -10,10 +10,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
+from steelyard import recipes
 from steelyard.cli import app
 from steelyard.cli.console import guarded
+from steelyard.cli.run import recipe_app
 
 SOURCES = """
 import steelyard as sy
@@ -142,6 +145,9 @@ class TestTrain:
             (("train", work / "labels.parquet", "-o", work / "x", "--tune", "half"), "tune must be one of full, lora, probe, got 'half'"),
             (("train", work / "labels.parquet", "-o", work / "x", "--gold", "truth"), "has no column 'truth'; its columns are text, gold"),
             (("train", work / "mail.parquet", "-o", work / "x", "--label", "truth"), "has no column 'truth'"),
+            (("train", work / "labels.parquet", "-o", work / "x", "--on", "txt"), "has no column 'txt'; its columns are text, gold"),
+            (("train", work / "labels.parquet", "-o", work / "x", "--confidence", "nan"), "confidence must lie between 0 and 1, got nan"),
+            (("train", work / "labels.parquet", "-o", work / "x", "--gold", "text"), "holds 'free money here', which is not a class"),
         ]:
             refused = steelyard(*arguments)
             assert refused.exit_code == 1
@@ -166,6 +172,11 @@ def break_parquet(work: Path) -> None:
         ("import steelyard as sy\nx = sy.keywords(['a'], label='A'\n", "line 2: '\\(' was never closed"),
         ("import steelyard as sy\n\n1 / 0\n", "line 3: ZeroDivisionError"),
         ("sources = [len]\n", "which is no source; decorate a function"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
+        (SOURCES.replace('["HAM", "SPAM"]', '"HAM,SPAM"', 1), "'classes' in '.*' is 'HAM,SPAM'; write a list of names"),
+        (SOURCES.replace('["HAM", "SPAM"]', '["HAM", "HAM"]', 1), "class name 'HAM' is used more than once"),
+        (SOURCES + '\nhierarchy = ["any"]\n', "'hierarchy' in '.*' is \\['any'\\]; write parents with lists of classes"),
+        (SOURCES + '\nbad = sy.regex("(a", label="HAM")\n', "line 13: source 'regex_a': '\\(a' is not a regular expression"),
         (SOURCES.replace("classes =", "names =").replace('labels=["HAM"]', ""), "'mentions_song' in .* does not say which labels it emits"),
     ],
 )
@@ -183,6 +194,10 @@ def test_mistakes_in_the_data_are_one_sentence(work: Path) -> None:
     (work / "empty.csv").write_text("text,gold\n")
     break_parquet(work)
     MAIL.rename({"gold": "label"}).write_parquet(work / "label.parquet")
+    MAIL.with_columns(text=pl.lit("nothing that any rule knows about")).write_parquet(work / "silent.parquet")
+    MAIL.with_columns(text=1.5).write_parquet(work / "numbers.parquet")
+    MAIL.with_columns(gold=pl.lit("SPAN")).write_parquet(work / "span.parquet")
+    MAIL.with_columns(gold=pl.lit(None, pl.String)).write_parquet(work / "unknown.parquet")
     rules = ("-s", work / "rules.py", "-o", work / "labels.parquet")
     for data, options, message in [
         ("mail.parquet", rules, "cannot be read as Parquet"),
@@ -190,6 +205,14 @@ def test_mistakes_in_the_data_are_one_sentence(work: Path) -> None:
         ("empty.csv", rules, "has no rows"),
         ("none.csv", rules, "does not exist; check the path"),
         ("label.parquet", rules, "has a column 'label' already; choose other names with --prefix"),
+        ("silent.parquet", rules, "no source in .* votes on any row of .*; check their words and the columns"),
+        (
+            "numbers.parquet",
+            rules,
+            "no source in .* votes on any row of .*; source 'asks' failed there: InvalidOperationError: expected String",
+        ),
+        ("span.parquet", (*rules, "--gold", "gold"), "'gold' of '.*' holds 'SPAN', which is not a class; classes are HAM, SPAM"),
+        ("unknown.parquet", (*rules, "--gold", "gold"), "'gold' of '.*' holds no label; .* leave --gold out"),
         ("label.parquet", (*rules, "--gold", "truth"), "has no column 'truth'"),
         ("label.parquet", (*rules, "--prefix", "w_", "--label-model", "Median"), "label model must be select or one of"),
         ("label.parquet", ("-s", work / "none.py", "-o", work / "l.parquet"), "sources file .* does not exist"),
@@ -199,6 +222,81 @@ def test_mistakes_in_the_data_are_one_sentence(work: Path) -> None:
         assert refused.exit_code == 1, message
         assert refused.stderr.count("\n") == 1, refused.stderr
         assert re.search(message, refused.stderr), refused.stderr
+
+
+class TestNothingIsLost:
+    """What a run reads is never written over, and what cannot be written is told before the work begins."""
+
+    def test_outputs_that_would_replace_an_input_are_refused(self, work: Path) -> None:
+        (work / "big").mkdir()
+        (work / "r.html").write_text("{}")
+        MAIL.write_parquet(work / "other.parquet")
+        MAIL.write_parquet(work / "big/a.parquet")
+        labelled(work)
+        steelyard("train", work / "labels.parquet", "-o", work / "run", "--quiet")
+        before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+        label = ("label", work / "mail.parquet", "-s", work / "rules.py", "-o")
+        for arguments, told in [
+            ((*label, work / "mail.parquet"), "this run uses that file already; choose another name"),
+            ((*label, work / "x.parquet", "--votes", work / "mail.parquet"), "this run uses that file already"),
+            ((*label, work / "x.parquet", "--votes", work / "x.parquet"), "this run uses that file already"),
+            ((*label, work / "other.parquet"), "a file that steelyard did not write is there already; move it"),
+            ((*label, work / "x.parquet", "--votes", work / "labels.parquet"), "a file that steelyard did not write is there already"),
+            ((*label, work / "x.parquet", "--report", work / "rules.py"), "a report is an HTML page; name it"),
+            (
+                ("label", work / "big", "-s", work / "rules.py", "-o", work / "big/l.parquet"),
+                "are read as data; write it to another folder",
+            ),
+            (("train", work / "labels.parquet", "-o", work / "y", "--report", work / "labels.parquet"), "a report is an HTML page"),
+            (("report", work / "run/result.json", "-o", work / "run/result.json"), "a report is an HTML page; name it"),
+            (("report", work / "r.html", "-o", work / "r.html"), "this run uses that file already"),
+            (("run", "weak-supervision", "--data", work / "mail.parquet", "-o", work / "mail.parquet"), "this run uses that file already"),
+        ]:
+            refused = steelyard(*arguments)
+            assert refused.exit_code == 1
+            assert refused.stderr.count("\n") == 1
+            assert told in refused.stderr, refused.stderr
+        assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
+
+    def test_outputs_that_cannot_be_written_are_refused_before_anybody_votes(self, work: Path) -> None:
+        (work / "folder.parquet").mkdir()
+        (work / "folder.html").mkdir()
+        label = ("label", work / "mail.parquet", "-s", work / "rules.py", "-o")
+        for arguments, told in [
+            ((*label, work / "folder.parquet"), "it is a folder; name a file"),
+            ((*label, work / "mail.parquet/x/l.parquet"), "mail.parquet' is a file, not a folder; choose another place"),
+            ((*label, work / "l.parquet", "--report", work / "folder.html"), "it is a folder; name a file"),
+            (("train", work / "mail.parquet", "--label", "gold", "-o", work / "rules.py"), "it is a file; name a folder"),
+            (("demo", "-o", work / "folder.html"), "it is a folder; name a file"),
+        ]:
+            refused = steelyard(*arguments)
+            assert refused.exit_code == 1
+            assert refused.stderr.count("\n") == 1
+            assert told in refused.stderr, refused.stderr
+        assert not list(work.glob("*.work"))
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only to the administrator")
+    def test_a_read_only_folder_is_refused(self, work: Path) -> None:
+        (work / "closed").mkdir(mode=0o500)
+        refused = labelled(work, output="closed/l.parquet")
+        assert "is read-only; choose another place" in refused.stderr
+
+    def test_an_error_of_the_system_names_the_file_and_the_reason(self) -> None:
+        @guarded("stopped.")
+        def command() -> None:
+            raise PermissionError(13, "Permission denied", "out/labels.parquet")
+
+        app = typer.Typer()
+        app.command()(command)
+        refused = CliRunner().invoke(app)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith("steelyard: 'out/labels.parquet' cannot be used: Permission denied; check that")
+
+    def test_what_the_sources_print_stays_out_of_the_results(self, work: Path) -> None:
+        (work / "rules.py").write_text(SOURCES + '\nprint("loaded")\n')
+        done = labelled(work, "--json")
+        assert json.loads(done.stdout)["name"] == "label"
+        assert "loaded" in done.stderr
 
 
 class TestRunAndCatalogue:
@@ -213,6 +311,11 @@ class TestRunAndCatalogue:
         page = steelyard("report", work / "result.json", "-o", work / "page.html", "--quiet")
         assert page.exit_code == 0
         assert "weak-supervision" in (work / "page.html").read_text()
+
+    def test_a_flag_that_is_on_can_be_switched_off(self) -> None:
+        command = typer.main.get_command(recipe_app(recipes.get("weaver")))
+        parsed = [command.make_context("weaver", ["--data", "x", *flags], resilient_parsing=True).params for flags in ([], ["--no-guard"])]
+        assert [options["guard"] for options in parsed] == [True, False]
 
     def test_help_tells_every_option(self) -> None:
         shown = steelyard("run", "weak-supervision", "--help")

@@ -24,3 +24,10 @@ def test_every_public_name_resolves() -> None:
     import steelyard
 
     assert all(getattr(steelyard, name) is not None for name in steelyard.__all__)
+
+
+def test_a_misspelt_name_is_answered_with_the_right_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import steelyard as sy; sy.labelling_function"], capture_output=True, text=True, check=False
+    )
+    assert "Did you mean: 'labeling_function'?" in done.stderr

@@ -43,6 +43,9 @@ def test_filter_keeps_rows_and_weights() -> None:
         (lambda: Targets([[1, 0]], classes=["a", "b"], weights=[-1]), "weights"),
         (lambda: Targets([[1, 0]], classes=["a", "b"], rows=[1, 2]), "rows"),
         (lambda: Targets.from_labels([2], ["a", "b"]), "out of range"),
+        (lambda: Targets.from_labels(["a", "b"], ["a", "b"]), "labels must be integers .*, got <U1; map names to indices"),
+        (lambda: Targets([[1, 0]], classes=["a", "b"]).filter(confidence=1.5), "between 0 and 1, got 1.5"),
+        (lambda: Targets([[1, 0]], classes=["a", "b"]).filter(confidence=np.nan), "between 0 and 1, got nan"),
     ],
 )
 def test_one_clear_sentence(make, sentence: str) -> None:

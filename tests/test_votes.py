@@ -166,6 +166,10 @@ def test_wrench_split(tmp_path: Path) -> None:
     assert votes.classes == ("HAM", "SPAM")
     assert votes.codes.tolist() == [[1, -1], [0, 0]]
     assert y.tolist() == [1, 0]
+    rows["1"]["label"] = 2
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="has labels from 1 to 2, but 2 classes; -1 is unknown"):
+        Votes.from_wrench(tmp_path / "train.json")
     rows["1"]["weak_labels"] = [0]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     with pytest.raises(DataError, match="ragged"):
@@ -232,6 +236,7 @@ def test_a_part_shares_nothing_that_can_be_changed() -> None:
         (lambda: Votes([[0], [0]], classes=CLASSES, groups=[0, 2, 1, 2]), "rise"),
         (lambda: Votes([[0]], classes=CLASSES, hierarchy={"p": ["z"]}), "'z'"),
         (lambda: Votes([[0]], classes=CLASSES).column("nobody"), "no source named 'nobody'"),
+        (lambda: Votes([[0]], classes=CLASSES).select([3]), "no source 3; there are 1, counted from 0"),
         (lambda: Votes([[0]], classes=CLASSES).summary([0, 1]), "one label per row"),
         (lambda: Votes([[0]], classes=CLASSES).summary([7]), "allowed"),
         (lambda: Votes.concat([]), "at least one"),

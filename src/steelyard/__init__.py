@@ -6,6 +6,7 @@ The flow is the architecture: data → sources → `Votes` → label model → `
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -96,7 +97,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"steelyard.{_HOMES[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"steelyard.{name}")
-    raise AttributeError(f"module 'steelyard' has no attribute '{name}'")
+    # The module and the name let Python suggest what may have been meant.
+    raise AttributeError(f"module 'steelyard' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> target.read_text()
     'whole or not at all'
     """
+    check_output(path)
     destination = Path(path)
     destination.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
@@ -50,6 +51,45 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(destination)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike[str], used: Iterable[str | os.PathLike[str] | None] = (), *, folder: bool = False) -> None:
+    """Refuse, before the work begins, an output that cannot be written or that would replace something else of the same run.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; with `folder`, the folder.
+    used : paths
+        What the run reads, and what else it writes; None is skipped.
+
+    Raises
+    ------
+    DataError
+        `path` is a folder (a file), lies in one that is none or is read-only, or is among `used`; or it is a Parquet file in a folder of
+        Parquet files that is read.
+
+    Examples
+    --------
+    >>> check_output("mail.csv", used=["mail.csv", "rules.py"])
+    Traceback (most recent call last):
+    steelyard.errors.DataError: cannot write 'mail.csv': this run uses that file already; choose another name for the output
+    """
+    place = Path(path)
+    if place.exists() and place.is_dir() != folder:
+        raise DataError(f"cannot write '{path}': it is a {'file' if folder else 'folder'}; name a {'folder' if folder else 'file'}")
+    for other in used:
+        if other is None:
+            continue
+        if place.resolve() == Path(other).resolve():
+            raise DataError(f"cannot write '{path}': this run uses that file already; choose another name for the output")
+        if Path(other).is_dir() and place.resolve().parent == Path(other).resolve() and place.suffix in (".parquet", ".pq"):
+            raise DataError(f"cannot write '{path}': all Parquet files in '{other}' are read as data; write it to another folder")
+    nearest = next(above for above in (place, *place.absolute().parents) if above.is_dir() or (above.exists() and above != place))
+    if not nearest.is_dir():
+        raise DataError(f"cannot write '{path}': '{nearest}' is a file, not a folder; choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write '{path}': the folder '{nearest}' is read-only; choose another place")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

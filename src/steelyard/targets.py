@@ -57,10 +57,12 @@ class Targets:
     def from_labels(y: ArrayLike, classes: Sequence[str]) -> Targets:
         """Hard labels (n,) as one-hot targets; rows labelled -1 are left out."""
         labels = np.asarray(y)
+        if labels.size and labels.dtype.kind not in "iu":
+            raise TargetsError(f"labels must be integers (class index, -1 = unknown), got {labels.dtype}; map names to indices")
         rows = np.flatnonzero(labels >= 0)
         if labels.size and labels.max() >= len(classes):
             raise TargetsError(f"label {labels.max()} is out of range; there are {len(classes)} classes")
-        return Targets(np.eye(len(classes), dtype=np.float32)[labels[rows]], classes=classes, rows=rows)
+        return Targets(np.eye(len(classes), dtype=np.float32)[labels[rows].astype(np.int64)], classes=classes, rows=rows)
 
     @property
     def n_classes(self) -> int:
@@ -79,7 +81,9 @@ class Targets:
         return np.where(tied, share, -1.0).argmax(axis=1)
 
     def filter(self, confidence: float) -> Targets:
-        """The targets whose most probable class has at least this probability; `rows` says which they are."""
+        """The targets whose most probable class has at least this probability (0 to 1); `rows` says which they are."""
+        if not 0 <= confidence <= 1:
+            raise TargetsError(f"confidence is a probability between 0 and 1, got {confidence}")
         return self.take(np.flatnonzero(self.confidence >= np.float32(confidence)))
 
     def take(self, index: Any) -> Targets:

@@ -20,7 +20,7 @@ from steelyard.storage import atomic_path, read_json, read_parquet
 from steelyard.vote_checks import smallest_signed
 from steelyard.votes import ABSTAIN, Votes
 
-_KEY = b"steelyard.votes"
+METADATA = b"steelyard.votes"
 _GROUP = "__group__"
 _CONFIDENCE = " confidence"
 
@@ -51,12 +51,12 @@ def to_arrow(votes: Votes) -> pa.Table:
         "n_groups": None if votes.groups is None else len(votes.groups) - 1,
         "metadata": votes.metadata,
     }
-    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts, sort_keys=True).encode()})
+    return pa.table(columns).replace_schema_metadata({METADATA: json.dumps(facts, sort_keys=True).encode()})
 
 
 def from_arrow(table: pa.Table) -> Votes:
     """The inverse of `to_arrow`."""
-    kept = (table.schema.metadata or {}).get(_KEY)
+    kept = (table.schema.metadata or {}).get(METADATA)
     if kept is None:
         raise VotesError("this table does not hold votes: its schema lacks steelyard's metadata; write votes with `Votes.to_parquet`")
     facts = json.loads(kept)
@@ -114,8 +114,8 @@ def read_slices(path: str | os.PathLike[str], rows: int) -> Iterator[Votes]:
         if _GROUP in schema.names:
             raise VotesError(f"file '{path}' holds documents of tokens, which cannot be read in slices; read it with Votes.from_parquet")
         for batch in file.iter_batches(batch_size=rows):
-            facts = json.loads((schema.metadata or {}).get(_KEY, b"{}")) | {"n_rows": batch.num_rows}
-            known = {_KEY: json.dumps(facts).encode()} if len(facts) > 1 else None
+            facts = json.loads((schema.metadata or {}).get(METADATA, b"{}")) | {"n_rows": batch.num_rows}
+            known = {METADATA: json.dumps(facts).encode()} if len(facts) > 1 else None
             yield from_arrow(pa.Table.from_batches([batch]).replace_schema_metadata(known))
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"file '{path}' cannot be read as Parquet ({str(error).splitlines()[0]}); it may be truncated") from None
@@ -134,6 +134,8 @@ def from_wrench(path: str | os.PathLike[str], *, classes: Sequence[str] | None =
         raise DataError(f"file '{path}' is ragged: rows have {sorted(lengths)} weak labels; every row needs one per source")
     codes = np.asarray([row["weak_labels"] for row in rows.values()])
     gold = np.asarray([row.get("label", -1) for row in rows.values()], dtype=np.int64)
+    if gold.max(initial=-1) >= len(classes) or gold.min(initial=0) < -1:
+        raise DataError(f"file '{path}' has labels from {gold.min()} to {gold.max()}, but {len(classes)} classes; -1 is unknown")
     return Votes(np.asfortranarray(codes), classes=classes), gold
 
 

@@ -171,7 +171,7 @@ class Votes:
 
     def column(self, source: int | str) -> Codes:
         """(n,) codes of one source, by position or name."""
-        j = self._position(source) if isinstance(source, str) else source
+        j = self._position(source)
         if self._sparse is not None:
             return np.asarray(self._sparse[:, [j]].toarray()[:, 0] - 1)
         return self.codes[:, j]
@@ -209,7 +209,7 @@ class Votes:
 
     def select(self, sources: Iterable[int | str]) -> Votes:
         """The votes of some sources, by name or position, in the order given."""
-        columns = [self._position(s) if isinstance(s, str) else int(s) for s in sources]
+        columns = [self._position(source) for source in sources]
         names = [self.sources[j] for j in columns]
         confidences = None if self.confidences is None else self.confidences[:, columns]
         return self._like(self._held[:, columns], sources=names, confidences=confidences, groups=self.groups)
@@ -349,10 +349,14 @@ class Votes:
             metadata=self.metadata,
         )
 
-    def _position(self, name: str) -> int:
-        if name not in self.sources:
-            raise VotesError(f"no source named '{name}'; sources are {listed(self.sources)}")
-        return self.sources.index(name)
+    def _position(self, source: int | str) -> int:
+        if isinstance(source, str):
+            if source not in self.sources:
+                raise VotesError(f"no source named '{source}'; sources are {listed(self.sources)}")
+            return self.sources.index(source)
+        if not -self.n_sources <= source < self.n_sources:
+            raise VotesError(f"no source {source}; there are {self.n_sources}, counted from 0")
+        return int(source)
 
     def _check_range(self, codes: NDArray[Any], stored: bool = False) -> None:
         lowest = 0 if stored else ABSTAIN

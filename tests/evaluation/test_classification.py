@@ -81,6 +81,9 @@ def test_log_loss_of_a_certain_mistake_stays_finite():
         ([0, 1], [0.2, 0.7], "fractions"),
         ([[0.5, 0.5]], [[0.2, 0.3, 0.5]], "must match"),
         ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "out of range"),
+        (["a", "b"], ["a", "b"], "truth holds <U1, not numbers; pass class indices"),
+        ([-1, 1], [[np.nan, 0.5], [np.nan, 0.5]], "prediction is NaN in row 1"),
+        ([0, 1], [0.0, np.nan], "prediction is NaN in row 1"),
     ],
 )
 def test_mistakes_are_named(y: list[int], p: list[float], message: str):

@@ -58,6 +58,27 @@ def test_a_text_on_both_sides_only_measures(tmp_path):
     assert task.is_test[task.texts.index("seen")]
 
 
+def test_a_further_test_split_teaches_nobody_and_can_be_measured_on(tmp_path):
+    parts = ["train"] * 40 + ["test"] * 20 + ["test_hard"] * 20
+    texts = [f"{part} {i}" for i, part in enumerate(parts)]
+    file = write(tmp_path / "t.csv", text=texts, label=["ab"[i % 2] for i in range(80)], split=parts)
+    for measured, other in (("test", "test_hard"), ("test_hard", "test")):
+        task = load_text_task(file, measured=measured)
+        assert not any(text.startswith(f"{other} ") for text in task.texts)
+        pools = task.pools(10, None, None, 0)
+        assert {task.texts[row].split()[0] for row in pools.test} == {measured}
+        assert {task.texts[row].split()[0] for row in np.concatenate([pools.gold, pools.unlabeled])} == {"train"}
+
+
+def test_the_hard_test_split_of_a_published_set_is_apart(data_root):
+    table = pl.read_parquet(data_root / "ethics" / "deontology.parquet")
+    texts = table.select("split", text=pl.concat_str("scenario", "excuse", separator=" ").str.strip_chars())
+    hard, others = (set(texts.filter(mask)["text"]) for mask in (pl.col("split") == "test_hard", pl.col("split") != "test_hard"))
+    task = load_text_task("ethics/deontology")
+    assert len(hard - others) > 3000
+    assert not set(task.texts) & (hard - others)
+
+
 def test_conflicts_and_empty_texts_are_left_out(tmp_path):
     file = write(tmp_path / "t.csv", text=["a", "a", None, "  ", "b"], label=["x", "y", "x", "y", "y"])
     with pytest.warns(UserWarning, match="1 items carry conflicting labels"):

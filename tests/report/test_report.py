@@ -162,6 +162,12 @@ def test_what_was_saved_renders_the_same(tmp_path: Path):
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report(result)
 
 
+def test_a_folder_is_no_place_for_a_page(tmp_path: Path):
+    with pytest.raises(DataError, match="it is a folder; name a file"):
+        write_report(full(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("faults", [[{"source": "s", "count": 3}], {"s": 3}, {"s": "KeyError"}, ["KeyError"]], ids=str)
 def test_faults_come_in_any_plain_shape(faults: Any):
     assert "Faults" in render_report(Result("r", artifacts={"faults": faults}))
@@ -205,6 +211,8 @@ def test_gap_bar_reads_from_weak_to_ceiling_also_for_losses():
 def test_malformed_artifacts_are_named():
     with pytest.raises(DataError, match="'gap' needs"):
         render_report(Result("r", artifacts={"gap": {"weak": {"mean": 0.5}}}))
+    with pytest.raises(DataError, match="'gap' needs"):
+        render_report(Result("r", artifacts={"gap": 3}))
     with pytest.raises(DataError, match="k × k"):
         confusion_plot({"classes": ["a"], "matrix": [[1, 2]]})
     with pytest.raises(DataError, match="'calibration' needs lists of one length"):

@@ -91,6 +91,11 @@ def test_without_any_vote_classes_must_be_named() -> None:
     assert not apply([rule("silent", lambda row: None)], ["a"], classes=["X"]).coverage.any()
 
 
+def test_one_string_is_no_list_of_classes() -> None:
+    with pytest.raises(VotesError, match="must be a list of names, got the single string 'HAM'"):
+        apply([rule("ham", lambda row: "HAM")], ["a"], classes="HAM")
+
+
 def test_a_parent_of_the_hierarchy_can_be_voted_for() -> None:
     source = rule("pets", lambda row: row.text)
     votes = apply([source], ["cat", "animal", "car"], classes=["cat", "dog", "car"], hierarchy={"animal": ["cat", "dog"]})

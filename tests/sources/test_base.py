@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from steelyard.errors import SourceError
-from steelyard.sources.base import Faults, SourceVotes, check_columns
+from steelyard.sources.base import SourceVotes, check_columns
+from steelyard.sources.faults import Faults
 
 
 def test_names_become_codes_in_declared_then_observed_order() -> None:

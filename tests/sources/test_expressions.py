@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -140,3 +141,14 @@ def test_long_lists_of_keywords_find_the_same() -> None:
     text = pl.DataFrame({"text": ["a Word2X here", "word400x", "word2 x"]})
     assert few.vote(text).codes.tolist() == [0, -1, -1]
     assert all_of_them.vote(text).codes.tolist() == [0, 0, -1]
+
+
+@pytest.mark.parametrize("label", ["", None, 1])
+def test_a_label_is_the_name_of_a_class(label: Any) -> None:
+    with pytest.raises(SourceError, match="a label is the name of a class"):
+        keywords("free", label=label)
+
+
+def test_words_are_texts() -> None:
+    with pytest.raises(SourceError, match="each must be a text"):
+        keywords([1, 2], label="SPAM")  # type: ignore[list-item]

@@ -200,3 +200,8 @@ def test_a_preprocessor_may_hold_any_object() -> None:
         lambda table: ["HAM" if each.text == "free" else None for each in table["parsed"]]
     )
     assert apply([by_row, at_once], TEXTS).codes.tolist() == [[-1, -1], [-1, -1], [0, 0]]
+
+
+def test_one_string_is_no_list_of_labels() -> None:
+    with pytest.raises(SourceError, match=r"labels is the single string 'SPAM'; give a list, as in labels=\['SPAM'\]"):
+        labeling_function(labels="SPAM")(lambda row: "SPAM")

@@ -110,3 +110,11 @@ def test_names_seen_in_training_documents_find_mentions_in_test_documents(data_r
     precision, recall = len(truth & predicted) / len(predicted), len(truth & predicted) / len(truth)
     assert precision > 0.6
     assert recall > 0.5
+
+
+def test_a_single_name_is_a_list_of_one_and_a_list_without_labels_is_a_mistake() -> None:
+    one, several = gazetteer({"Drug": "aspirin"}), gazetteer({"Drug": ["aspirin"]})
+    tokens = pl.DataFrame({"tokens": [["Aspirin", "a"]]})
+    assert one.vote(tokens).codes.tolist() == several.vote(tokens).codes.tolist() == [1, -1]
+    with pytest.raises(SourceError, match="needs names by label"):
+        gazetteer(["aspirin"])  # type: ignore[arg-type]

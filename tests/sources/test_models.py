@@ -241,3 +241,8 @@ def test_weak_question_classifier_is_held_out_on_real_questions(data_root: Path)
     seen, new = right[:800].mean(), right[800:].mean()
     assert new > 0.6
     assert abs(seen - new) < 0.08  # cross-fitted labels are as good as labels of new rows, not better
+
+
+def test_gold_of_another_form_is_named() -> None:
+    with pytest.raises(SourceError, match=r"gold is the name of a column, null where unknown, or a pair \(inputs, labels\), not \['HAM'"):
+        model(gold=["HAM", "SPAM", None])  # type: ignore[arg-type]

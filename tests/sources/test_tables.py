@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -36,6 +37,34 @@ def test_a_polars_table_is_not_copied() -> None:
 
 def test_strings_become_the_column_text() -> None:
     assert as_table(["one", "two"]).to_dict(as_series=False) == {"text": ["one", "two"]}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("one", "two"),
+        pd.Series(["one", "two"], index=[7, 8]),
+        pd.Series(["one", "two"], name="text"),
+        np.array(["one", "two"]),
+        pl.Series(["one", "two"]),
+    ],
+    ids=["tuple", "pandas", "named", "numpy", "polars"],
+)
+def test_a_column_of_strings_is_text(texts: object) -> None:
+    assert as_table(texts).to_dict(as_series=False) == {"text": ["one", "two"]}
+
+
+def test_a_named_column_keeps_its_name() -> None:
+    assert as_table(pd.Series(["one"], name="body")).columns == ["body"]
+
+
+def test_a_missing_text_is_a_null() -> None:
+    assert as_table(["one", None]).to_dict(as_series=False) == {"text": ["one", None]}
+
+
+def test_a_hugging_face_data_set_is_a_table() -> None:
+    datasets = pytest.importorskip("datasets")
+    assert as_table(datasets.Dataset.from_dict(COLUMNS)).equals(pl.DataFrame(COLUMNS))
 
 
 def test_rows_may_lack_keys() -> None:

@@ -161,3 +161,8 @@ def test_few_gold_labels_buy_a_precision(news: pl.DataFrame) -> None:
     best = np.array(votes.labels)[source.predict_proba(table).argmax(axis=1)] == table["label_name"].to_numpy()
     assert kept.sum() > 30
     assert right[kept].mean() > max(0.8, best[new].mean())  # holds on rows that were not used to choose the margin
+
+
+def test_one_class_is_no_choice() -> None:
+    with pytest.raises(SourceError, match="every text is nearest to 'SPORTS', the only class; give at least two"):
+        zero_shot({"SPORTS": "football and tennis"})

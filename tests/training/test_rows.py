@@ -26,9 +26,11 @@ TABLE = {"text": ["a", "b", "c"], "n": [1, 2, 3], "x": [0.5, 1.5, 2.5]}
         pd.DataFrame(TABLE),
         pa.table(TABLE),
         pl.Series(["a", "b", "c"]),
+        pd.Series(["a", "b", "c"], index=[7, 8, 9]),
+        np.array(["a", "b", "c"], dtype=object),
         [{"text": "a"}, {"text": "b"}, {"text": "c"}],
     ],
-    ids=["list", "array", "dict", "polars", "pandas", "arrow", "series", "records"],
+    ids=["list", "array", "dict", "polars", "pandas", "arrow", "series", "pandas series", "objects", "records"],
 )
 def test_texts_of_every_form_of_data(data):
     assert texts_of(data) == ["a", "b", "c"]
@@ -49,6 +51,8 @@ def test_missing_column_names_those_there_are():
 def test_a_null_text_is_named_by_row():
     with pytest.raises(DataError, match="NoneType in row 1"):
         texts_of({"text": ["a", None]})
+    with pytest.raises(DataError, match="NoneType in row 0"):
+        texts_of([None, "a"])
 
 
 def test_text_columns_are_no_features():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard.errors import ConfigError, TrainingError
+from steelyard.errors import ConfigError, DataError, TrainingError
 from steelyard.targets import Targets
 from steelyard.training import StudentTrainer, load_student
 from steelyard.training.token_rows import context_length, ensure_padding, tokenize
@@ -118,6 +118,9 @@ def test_empty_texts_have_one_token_and_order_is_kept():
         ({"tune": "half"}, ConfigError, "tune is 'half'"),
         ({"epochs": 0}, ConfigError, "epochs=0"),
         ({"warmup": 1.0}, ConfigError, "warmup is 1.0"),
+        ({"learning_rate": -1.0}, ConfigError, "learning_rate=-1.0, weight_decay=0.01: the first must be a positive number"),
+        ({"learning_rate": float("nan")}, ConfigError, "learning_rate=nan"),
+        ({"output_dir": __file__}, DataError, "it is a file; name a folder"),
         ({"arguments": {"output_dir": "x"}}, ConfigError, "may not set output_dir"),
         ({"arguments": {"momentum": 1}}, ConfigError, "not all known"),
         ({"learning_rate": 1e20, "batch_size": 4}, TrainingError, "training diverged"),

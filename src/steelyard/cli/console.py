@@ -6,13 +6,14 @@ import functools
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from steelyard.errors import SteelyardError
     from steelyard.result import Result
 
 P = ParamSpec("P")
@@ -48,7 +49,7 @@ def guarded(interrupted: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except (SteelyardError, OSError) as error:
                 if isinstance(error, BrokenPipeError):
                     raise
-                typer.echo(f"steelyard: {error}", err=True)
+                typer.echo(f"steelyard: {_sentence(error)}", err=True)
                 raise typer.Exit(1) from None
             except KeyboardInterrupt:
                 typer.echo(f"\nsteelyard: {interrupted}", err=True)
@@ -59,6 +60,13 @@ def guarded(interrupted: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return run
 
     return decorate
+
+
+def _sentence(error: SteelyardError | OSError) -> str:
+    """What went wrong; of an error of the operating system, which file, why, and what to look at."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"'{error.filename}' cannot be used: {error.strerror}; check that the place exists, may be written to and has room"
+    return str(error)
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
@@ -87,6 +95,18 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
 
 
+def check_page(path: str | None, used: Iterable[str | None] = ()) -> None:
+    """Refuse, before the work begins, a page that cannot be written, is no page, or would replace something that is used."""
+    if path is None:
+        return
+    from steelyard.errors import ConfigError
+    from steelyard.storage import check_output
+
+    if not path.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"a report is an HTML page; name it '{path.rpartition('.')[0] or path}.html'")
+    check_output(path, used)
+
+
 def write_report_to(path: str | None, result: Result, *, quiet: bool) -> None:
     """Write the HTML page if one was asked for."""
     if path is not None:
@@ -94,6 +114,13 @@ def write_report_to(path: str | None, result: Result, *, quiet: bool) -> None:
 
         write_report(result, path)
         say(f"report written to {path}", quiet=quiet)
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Send what a user's own code prints to stderr, so that stdout stays readable for machines."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager

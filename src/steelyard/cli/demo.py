@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, QuietFlag, guarded, say, show, write_report_to
+from steelyard.cli.console import JsonFlag, QuietFlag, check_page, guarded, say, show, write_report_to
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +39,7 @@ def demo(
 
     from steelyard.recipes.demo import run_demo
 
+    check_page(output)
     began = time.perf_counter()
     say("reading docstrings of installed packages, voting, weighing, learning …", quiet=quiet or json)
     result = run_demo(encoder)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, QuietFlag, guarded, progress_bar, say, show, write_report_to
+from steelyard.cli.console import JsonFlag, QuietFlag, check_page, guarded, only_results_on_stdout, progress_bar, say, show, write_report_to
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,8 @@ def label(
 
     named = None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip())
     config = LabelFile(data, sources, output, named, label_model, gold, prefix, votes, chunk_rows, workers, strict, engine, address)
-    with progress_bar("voting", shown=not (quiet or json)) as progress:
+    check_page(report, (data, sources, output, votes))
+    with only_results_on_stdout(), progress_bar("voting", shown=not (quiet or json)) as progress:
         result = run(config, progress)
     write_report_to(report, result, quiet=quiet or json)
     show(result, as_json=json, quiet=quiet)

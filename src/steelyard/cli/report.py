@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, QuietFlag, guarded, show, write_report_to
+from steelyard.cli.console import JsonFlag, QuietFlag, check_page, guarded, show, write_report_to
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +29,7 @@ def report(
     """
     from steelyard.result import Result
 
+    check_page(output, (result,))
     loaded = Result.from_json(result)
     write_report_to(output, loaded, quiet=quiet or json)
     show(loaded, as_json=json, quiet=quiet)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from steelyard.cli.console import JsonFlag, QuietFlag, guarded, say, show, write_report_to
+from steelyard.cli.console import JsonFlag, QuietFlag, check_page, guarded, only_results_on_stdout, say, show, write_report_to
 
 
 def register(app: typer.Typer) -> None:
@@ -50,9 +51,17 @@ def recipe_app(recipe: Any) -> typer.Typer:
 
     @guarded("stopped.")
     def command(**options: Any) -> None:
+        from steelyard.storage import check_output
+
         output, page, json, quiet = (options.pop(key) for key in ("output", "report", "json", "quiet"))
+        # Which options name files is the recipe's business: here it is those that are files.
+        named = [value for value in options.values() if isinstance(value, str) and os.path.exists(value)]
+        check_page(page, (*named, output))
+        if output is not None:
+            check_output(output, named)
         config = recipe.config(**{key: _parsed(key, value, kinds[key]) for key, value in options.items()})
-        result = recipe.run(config)
+        with only_results_on_stdout():
+            result = recipe.run(config)
         if output is not None:
             result.to_json(output)
             say(f"result written to {output}", quiet=quiet or json)
@@ -83,7 +92,10 @@ def _option(field: dataclasses.Field[Any], kind: Any, text: str) -> inspect.Para
         text += " (a number of seeds, or seeds separated by commas)" if field.name == "seeds" else " (separated by commas)"
         default = ",".join(str(value) for value in default) if isinstance(default, tuple) else None
         kind = str | None
-    annotation = Annotated[kind, typer.Option(f"--{field.name.replace('_', '-')}", help=text.strip())]
+    name = field.name.replace("_", "-")
+    # What is on by default must have a way to be switched off.
+    flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+    annotation = Annotated[kind, typer.Option(flag, help=text.strip())]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

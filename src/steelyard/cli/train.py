@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, QuietFlag, guarded, say, show, write_report_to
+from steelyard.cli.console import JsonFlag, QuietFlag, check_page, guarded, say, show, write_report_to
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +47,7 @@ def train(
     """
     from steelyard.jobs.train_file import TrainFile, run
 
+    check_page(report, (labels, test))
     result = run(TrainFile(labels, output, student, tune, on, label, gold, test, confidence, seed, epochs, checkpoint_steps))
     write_report_to(report, result, quiet=quiet or json)
     show(result, as_json=json, quiet=quiet)

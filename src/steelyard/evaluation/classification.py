@@ -244,11 +244,17 @@ def known_rows(y: ArrayLike) -> NDArray[np.bool_]:
 def aligned(y: ArrayLike, p: ArrayLike, n_classes: int | None = None) -> tuple[NDArray[np.int64] | Floats, NDArray[np.int64], int]:
     """Check truth and prediction against each other; return known truth, hard predictions of the same rows and the number of classes."""
     truth, prediction = np.asarray(y), np.asarray(p)
+    for name, given in (("truth", truth), ("prediction", prediction)):
+        if given.dtype.kind not in "biuf":
+            raise DataError(f"{name} holds {given.dtype}, not numbers; pass class indices (n,) or probabilities (n, k)")
     if truth.ndim not in (1, 2) or prediction.ndim not in (1, 2) or len(truth) != len(prediction):
         raise DataError(f"truth of shape {truth.shape} and prediction of shape {prediction.shape} do not match; both need n rows")
     keep = known_rows(truth)
     if not keep.any():
         raise DataError(f"none of the {len(truth)} rows has a known label; -1 means unknown")
+    if prediction.dtype.kind == "f" and np.isnan(prediction[keep]).any():
+        row = int(np.flatnonzero(keep)[np.isnan(prediction[keep]).reshape(int(keep.sum()), -1).any(axis=1)][0])
+        raise DataError(f"prediction is NaN in row {row}; every labelled row needs one")
     hard = prediction.argmax(1) if prediction.ndim == 2 else prediction
     for name, codes in (("truth", truth if truth.ndim == 1 else None), ("prediction", hard)):
         if codes is not None and not np.issubdtype(codes.dtype, np.integer) and not (codes == np.floor(codes)).all():

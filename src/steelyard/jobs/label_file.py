@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,8 +24,9 @@ from steelyard.jobs.vote_chunks import vote_in_chunks
 from steelyard.jobs.weighing import add_scores, fit_label_model, prediction_artifacts, vote_artifacts
 from steelyard.label_models import LabelModel, MajorityVote
 from steelyard.result import Result
-from steelyard.storage import atomic_path
+from steelyard.storage import atomic_path, check_output
 from steelyard.targets import Targets
+from steelyard.vote_formats import METADATA as VOTES_METADATA
 from steelyard.votes import Votes
 
 METADATA = b"steelyard.labels"
@@ -94,8 +96,10 @@ def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -
     classes = sources.class_names(config.classes)
     if Path(config.output).suffix.lower() not in (".parquet", ".pq"):
         raise ConfigError(f"the labels are written as Parquet; name the output '{Path(config.output).with_suffix('.parquet')}'")
-    if config.gold is not None:
-        table.require(config.gold)
+    _check_parquet(config.output, METADATA, (config.data, config.sources))
+    if config.votes is not None:
+        _check_parquet(config.votes, VOTES_METADATA, (config.data, config.sources, config.output))
+    gold = None if config.gold is None else known_labels(table, config.gold, classes)
     for column in label_columns(config.prefix, classes):
         if column in table.schema:
             raise DataError(f"data file '{config.data}' has a column '{column}' already; choose other names with --prefix weak_")
@@ -119,6 +123,8 @@ def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -
         raise ConfigError(
             f"the sources in '{config.sources}' vote once per token, but rows are labelled here; apply them with sy.apply instead"
         )
+    if not votes.coverage.any():
+        raise DataError(f"no source in '{config.sources}' votes on any row of '{config.data}'{_first_fault(votes)}")
     began = time.perf_counter()
     model = fit_label_model(config.label_model, votes)
     result.timings["label model"] = time.perf_counter() - began
@@ -126,7 +132,6 @@ def run(config: LabelFile, progress: Callable[[int, int], None] | None = None) -
         votes.to_parquet(config.votes)
     labels, probabilities = model.predict(votes), model.predict_proba(votes)
     _write(config, table, votes, model, labels, probabilities)
-    gold = None if config.gold is None else _gold(table, config.gold, classes)
     if gold is not None:
         majority = MajorityVote().fit(votes)
         add_scores(result, "majority", 0, gold, majority.predict_proba(votes), majority.predict(votes))
@@ -165,6 +170,26 @@ def read_labels(path: str) -> tuple[pl.DataFrame, Targets, str]:
     return rows, Targets(probabilities, classes=classes).take(np.flatnonzero(rows[f"{prefix}n_votes"].to_numpy() > 0)), prefix
 
 
+def known_labels(table: TableFile, column: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """(n,) gold labels of a table as class indices, null -> -1.
+
+    Raises
+    ------
+    DataError
+        The column is missing, holds something that is no class, or nothing at all.
+    """
+    table.require(column)
+    labels = table.read()[column].cast(pl.String)
+    unknown = set(labels.drop_nulls().unique()) - set(classes)
+    if unknown:
+        raise DataError(
+            f"gold column '{column}' of '{table.path}' holds {min(unknown)!r}, which is not a class; classes are {', '.join(classes)}"
+        )
+    if labels.null_count() == len(labels):
+        raise DataError(f"gold column '{column}' of '{table.path}' holds no label; name a column of class names, or leave --gold out")
+    return encode_labels(labels, classes)
+
+
 def label_columns(prefix: str, classes: tuple[str, ...]) -> list[str]:
     """Names of the columns that labelling adds: label, confidence, number of votes, and a probability per class."""
     return [f"{prefix}{name}" for name in ("label", "confidence", "n_votes", *(f"p_{name}" for name in classes))]
@@ -194,12 +219,24 @@ def _write(
         writer.close()
 
 
-def _gold(table: TableFile, column: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    labels = table.read()[column].cast(pl.String)
-    unknown = set(labels.drop_nulls().unique()) - set(classes)
-    if unknown:
-        raise DataError(f"gold column '{column}' holds {min(unknown)!r}, which is not a class; classes are {', '.join(classes)}")
-    return encode_labels(labels, classes)
+def _check_parquet(path: str, written_by_us: bytes, used: tuple[str, ...]) -> None:
+    """An earlier file of the same kind is replaced; a table of the user's own is not."""
+    check_output(path, used)
+    if not Path(path).exists():
+        return
+    try:
+        ours = written_by_us in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowInvalid, OSError):
+        ours = False
+    if not ours:
+        raise DataError(f"cannot write '{path}': a file that steelyard did not write is there already; move it, or choose another name")
+
+
+def _first_fault(votes: Votes) -> str:
+    """What to look at when everybody is silent."""
+    for name, fault in votes.metadata.get("faults", {}).items():
+        return f"; source '{name}' failed there: {fault['message']}"
+    return "; check their words and the columns that they read"
 
 
 def _worst_rows(table: TableFile, votes: Votes, probabilities: NDArray[np.float32], gold: NDArray[np.int64] | None) -> list[dict[str, Any]]:

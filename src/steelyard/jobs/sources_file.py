@@ -9,12 +9,14 @@ import hashlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from steelyard.errors import DataError, SourceError
+from steelyard.errors import DataError, SourceError, SteelyardError
 from steelyard.sources.base import Source
+from steelyard.vote_checks import unique_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class SourcesFile:
             A source does not say beforehand what it emits, and nothing else names the classes.
         """
         if given or self.classes:
-            return tuple(given or self.classes or ())
+            return unique_names(given or self.classes or (), "class")
         silent = [source.name for source in self.sources if source.labels is None]
         if silent:
             raise SourceError(
@@ -95,14 +97,25 @@ def load_sources(path: str | os.PathLike[str]) -> SourcesFile:
         raise SourceError(
             f"two sources in '{path}' are named '{twice}'; give one of them another name= so that tables and reports can tell them apart"
         )
-    classes, hierarchy = getattr(module, "classes", None), getattr(module, "hierarchy", None)
-    return SourcesFile(
-        path,
-        text,
-        tuple(found),
-        None if classes is None else tuple(str(name) for name in classes),
-        None if hierarchy is None else {str(parent): tuple(children) for parent, children in hierarchy.items()},
-    )
+    return SourcesFile(path, text, tuple(found), _classes(path, module), _hierarchy(path, module))
+
+
+def _classes(path: Path, module: ModuleType) -> tuple[str, ...] | None:
+    classes = getattr(module, "classes", None)
+    if classes is not None and not isinstance(classes, list | tuple):
+        raise SourceError(f"'classes' in '{path}' is {classes!r}; write a list of names, as in classes = [\"A\", \"B\"]")
+    return None if classes is None else tuple(str(name) for name in classes)
+
+
+def _hierarchy(path: Path, module: ModuleType) -> dict[str, tuple[str, ...]] | None:
+    hierarchy = getattr(module, "hierarchy", None)
+    if hierarchy is None:
+        return None
+    if not isinstance(hierarchy, Mapping) or not all(isinstance(children, list | tuple) for children in hierarchy.values()):
+        raise SourceError(
+            f'\'hierarchy\' in \'{path}\' is {hierarchy!r}; write parents with lists of classes, as in hierarchy = {{"AB": ["A", "B"]}}'
+        )
+    return {str(parent): tuple(map(str, children)) for parent, children in hierarchy.items()}
 
 
 def _run(path: Path, text: str) -> ModuleType:
@@ -119,10 +132,11 @@ def _run(path: Path, text: str) -> ModuleType:
     sys.path.insert(0, folder)
     try:
         exec(code, module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
-        raise SourceError(f"sources file '{path}'{where}: {type(error).__name__}: {error}") from error
+        said = f"{error}" if isinstance(error, SteelyardError) else f"{type(error).__name__}: {error}"
+        raise SourceError(f"sources file '{path}'{where}: {said}") from error
     finally:
         sys.path.remove(folder)
     return module

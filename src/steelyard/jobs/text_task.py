@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,11 +85,12 @@ class TextTask:
         return Pools(teachable[drawn.gold], np.concatenate([teachable[drawn.unlabeled], without_gold]), tested)
 
 
-def load_text_task(data: str | os.PathLike[str], *, text: str | None = None, label: str = "label") -> TextTask:
+def load_text_task(data: str | os.PathLike[str], *, text: str | None = None, label: str = "label", measured: str = TEST) -> TextTask:
     """Read a data set by name, a table file, or a Hugging Face data set, and keep each text once.
 
     White space at the ends of a text does not count. A text that carries two labels is left out with a warning; one that lies both in the
-    test split and in another is only measured on, with a warning.
+    test split and in another is only measured on, with a warning. A data set's further test splits, such as ``test_hard``, teach nobody
+    and are left out; `measured` names the one to measure on.
 
     Parameters
     ----------
@@ -96,6 +98,8 @@ def load_text_task(data: str | os.PathLike[str], *, text: str | None = None, lab
         What `steelyard.datasets.load` takes.
     text, label : str
         Columns of a table or Hugging Face data set.
+    measured : str
+        Split to measure on, where the data have it.
 
     Raises
     ------
@@ -113,10 +117,9 @@ def load_text_task(data: str | os.PathLike[str], *, text: str | None = None, lab
     found = _load(data, text, label)
     if not isinstance(found.on, str) or found.is_sequence:
         raise DataError(f"data set '{found.name}' has no text with one label per row; this recipe reads texts: name the column with text=")
-    # The test split first: of a text on both sides, the row that stays is the one that measures.
-    names = sorted(found.splits, key=lambda name: name != TEST)
+    names = splits_to_read(found, measured)
     table = pl.concat([found[name].select(pl.col(found.on).alias("text"), pl.col(found.label).alias("label")) for name in names])
-    split = np.repeat([name == TEST for name in names], [len(found[name]) for name in names])
+    split = np.repeat([name == measured for name in names], [len(found[name]) for name in names])
     texts, y = table["text"].str.strip_chars(), encode_labels(table["label"], found.classes)
     filled = np.flatnonzero((texts.fill_null("") != "").to_numpy())
     distinct = distinct_rows(texts.gather(filled).to_list(), y[filled])
@@ -128,6 +131,46 @@ def load_text_task(data: str | os.PathLike[str], *, text: str | None = None, lab
     cleaning = {"rows": len(table), "empty": len(table) - len(filled), **distinct.counts()}
     about = {name: getattr(found, name) for name in ("name", "licence", "citation", "checksum")}
     return TextTask(texts.gather(rows).to_list(), y[rows], found.classes, split[rows], votes, cleaning, about)
+
+
+def only_classes(task: TextTask, classes: tuple[str, ...]) -> TextTask:
+    """The texts of two classes, in that order; all texts where the task has two and none are named.
+
+    Raises
+    ------
+    ConfigError
+        Not two classes of the task.
+
+    Examples
+    --------
+    >>> task = TextTask(list("abc"), np.array([0, 2, 1]), ("x", "y", "z"), np.zeros(3, bool))
+    >>> only_classes(task, ("z", "x")).y
+    array([1, 0])
+    """
+    names = classes or task.classes
+    if len(set(names)) != 2 or not set(names) <= set(task.classes):
+        raise ConfigError(f"a debate is between two answers; choose two of {', '.join(task.classes)} with classes")
+    codes = np.full(len(task.classes) + 1, -1)  # the last stands for unknown
+    codes[[task.classes.index(name) for name in names]] = [0, 1]
+    rows = np.flatnonzero((task.y < 0) | (codes[task.y] >= 0))
+    votes = None if classes else task.votes
+    texts = [task.texts[row] for row in rows]
+    return replace(task, texts=texts, y=codes[task.y[rows]], classes=tuple(names), is_test=task.is_test[rows], votes=votes)
+
+
+def splits_to_read(found: Dataset, measured: str = TEST) -> list[str]:
+    """The split to measure on and those that may teach, in that order; other test splits, such as ``test_hard``, are not read.
+
+    Of a text on both sides, the row that is kept, the first, is then the one that measures.
+
+    Examples
+    --------
+    >>> table = pl.DataFrame({"text": ["a"], "label": ["x"]})
+    >>> splits_to_read(Dataset("d", dict.fromkeys(("train", "test_hard", "test", "oos_test"), table), ("x", "y"), "text"))
+    ['test', 'train']
+    """
+    teaching = [name for name in found.splits if TEST not in re.split(r"[\W_]", name) and name != measured]
+    return [name for name in found.splits if name == measured] + teaching
 
 
 def _load(data: str | os.PathLike[str], text: str | None, label: str) -> Dataset:

@@ -13,11 +13,11 @@ import polars as pl
 
 from steelyard.datasets import Dataset, TableFile, decode_labels, encode_labels, input_columns
 from steelyard.errors import ConfigError, DataError
-from steelyard.jobs.label_file import label_columns, read_labels
+from steelyard.jobs.label_file import known_labels, label_columns, read_labels
 from steelyard.jobs.students import make_student
 from steelyard.jobs.weighing import add_scores, prediction_artifacts
 from steelyard.result import Result
-from steelyard.storage import atomic_path, config_hash
+from steelyard.storage import atomic_path, check_output, config_hash
 from steelyard.targets import Targets
 
 
@@ -78,6 +78,9 @@ def run(config: TrainFile) -> Result:
         A file, a column or an option is wrong; the folder holds another run.
     """
     output = Path(config.output)
+    check_output(output, (config.labels, config.test), folder=True)
+    if not 0 <= config.confidence <= 1:
+        raise ConfigError(f"confidence must lie between 0 and 1, got {config.confidence}")
     files = [config.labels, *([config.test] if config.test else [])]
     key = config_hash({"config": dataclasses.asdict(config), "files": [TableFile(file).fingerprint() for file in files]})
     done = _finished(output, key)
@@ -86,25 +89,26 @@ def run(config: TrainFile) -> Result:
     rows, targets, hidden = _lessons(config)
     data = _dataset(config, rows, targets, hidden)
     tested = TableFile(config.test) if config.test else TableFile(config.labels)
-    tested.require(*data.columns, *([config.gold] if config.gold else []))
+    tested.require(*data.columns)
+    gold = None if config.gold is None else known_labels(tested, config.gold, data.classes)
+    taught = targets.filter(confidence=config.confidence)
+    if not len(taught):
+        fewer = f" with a label as probable as {config.confidence}" if config.confidence else " with a vote"
+        raise DataError(f"'{config.labels}' holds no row{fewer}; there is nothing to learn from")
     result = Result("train", {**dataclasses.asdict(config), "key": key})
     began = time.perf_counter()
     run_folder: dict[str, Any] = {"output_dir": output / "student", "checkpoint_steps": config.checkpoint_steps}
     student = make_student(config.student, data, tune=config.tune, seed=config.seed, epochs=config.epochs, **run_folder)
-    student.fit(rows, targets.filter(confidence=config.confidence))
+    student.fit(rows, taught)
     student.save(output / "student")
     result.timings["student"] = time.perf_counter() - began
     table = tested.read()
     probabilities = student.predict_proba(table)
     _write_predictions(output / "predictions.parquet", table, probabilities, data.classes)
-    if config.gold is not None:
-        gold = encode_labels(table[config.gold], data.classes)
-        if not (gold >= 0).any():
-            raise DataError(f"gold column '{config.gold}' holds none of the classes {', '.join(data.classes)}")
+    if gold is not None:
         add_scores(result, "method", config.seed, gold, probabilities)
         result.artifacts |= prediction_artifacts(gold, probabilities, data.classes)
-    taught = len(targets.filter(confidence=config.confidence))
-    result.artifacts["training"] = {"rows": len(rows), "taught": taught, "measured_on": config.test or config.labels}
+    result.artifacts["training"] = {"rows": len(rows), "taught": len(taught), "measured_on": config.test or config.labels}
     result.to_json(output / "result.json")
     return result
 
@@ -134,9 +138,12 @@ def _lessons(config: TrainFile) -> tuple[pl.DataFrame, Targets, tuple[str, ...]]
 def _dataset(config: TrainFile, rows: pl.DataFrame, targets: Targets, hidden: tuple[str, ...]) -> Dataset:
     where = f"data file '{config.labels}'"
     labels = (*hidden, *([config.gold] if config.gold else []))
-    named = tuple(config.on.split(",")) if config.on else None
-    on = named[0] if named and len(named) == 1 else named or input_columns(rows, without=labels, where=where)
-    return Dataset(where, {"train": rows.with_columns(pl.col(hidden[0]).cast(pl.String))}, targets.classes, on, label=hidden[0])
+    named = tuple(name.strip() for name in config.on.split(",")) if config.on else ()
+    for name in named:
+        if name not in rows.columns:
+            raise DataError(f"{where} has no column '{name}'; its columns are {', '.join(rows.columns)}")
+    on = named[0] if len(named) == 1 else named or input_columns(rows, without=labels, where=where)
+    return Dataset(config.labels, {"train": rows.with_columns(pl.col(hidden[0]).cast(pl.String))}, targets.classes, on, label=hidden[0])
 
 
 def _write_predictions(path: Path, table: pl.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...]) -> None:

@@ -89,7 +89,9 @@ def gap_of(result: Result) -> dict[str, Any] | None:
             break
         else:
             return None
-    if not all(isinstance(gap.get(name), dict) and finite(gap[name].get("mean")) for name in ("weak", "student", "ceiling")):
+    if not isinstance(gap, dict) or not all(
+        isinstance(gap.get(name), dict) and finite(gap[name].get("mean")) for name in ("weak", "student", "ceiling")
+    ):
         raise DataError("artifact 'gap' needs 'weak', 'student' and 'ceiling', each with a finite 'mean' (and optional 'low', 'high')")
     gap = {"metric": "accuracy", "student_name": "student", **gap}
     if not isinstance(gap.get("pgr"), dict):

@@ -39,7 +39,7 @@ def write_report(result: Result, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     DataError
-        If an artifact has not the shape that its picture needs.
+        If an artifact has not the shape that its picture needs, or the file cannot be written.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "ApplyAll": "transformations",
     "ApplyOne": "transformations",
-    "Faults": "base",
+    "Faults": "faults",
     "Goggles": "goggles",
     "InteractiveWS": "interactive",
     "LocalCausalLM": "local_lm",
@@ -41,7 +41,7 @@ _HOMES = {
     "keywords": "expressions",
     "labeling_function": "functions",
     "model": "models",
-    "preprocessor": "functions",
+    "preprocessor": "preprocessors",
     "prompt": "prompts",
     "reask": "reask",
     "regex": "expressions",
@@ -103,17 +103,19 @@ __all__ = [
 
 if TYPE_CHECKING:
     from steelyard.sources.apply import apply, apply_batches
-    from steelyard.sources.base import Faults, RowSource, Source, SourceVotes
+    from steelyard.sources.base import RowSource, Source, SourceVotes
     from steelyard.sources.centroids import centroid
     from steelyard.sources.crowds import crowd
     from steelyard.sources.docbin import docs_from_votes, votes_from_docs
     from steelyard.sources.expressions import expr, keywords, regex
-    from steelyard.sources.functions import labeling_function, preprocessor
+    from steelyard.sources.faults import Faults
+    from steelyard.sources.functions import labeling_function
     from steelyard.sources.gazetteers import gazetteer
     from steelyard.sources.goggles import Goggles
     from steelyard.sources.interactive import InteractiveWS, ask_on_terminal
     from steelyard.sources.local_lm import LocalCausalLM
     from steelyard.sources.models import model
+    from steelyard.sources.preprocessors import preprocessor
     from steelyard.sources.prompt_backends import OpenAICompatible
     from steelyard.sources.prompts import prompt
     from steelyard.sources.reask import reask

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from steelyard.engines import Engine, get_engine
 from steelyard.errors import SourceError, SteelyardError, VotesError
-from steelyard.sources.base import Faults, RowSource, Source, SourceVotes, check_columns
+from steelyard.sources.base import RowSource, Source, SourceVotes, check_columns
 from steelyard.sources.expressions import ExpressionSource, evaluate_together
-from steelyard.sources.functions import Failures, Preprocessor
+from steelyard.sources.faults import Faults
+from steelyard.sources.preprocessors import Failures, Preprocessor
 from steelyard.sources.rows import RowBatch
 from steelyard.sources.tables import as_table
+from steelyard.vote_checks import unique_names
 from steelyard.votes import ABSTAIN, Votes
 
 #: Rows that a worker takes at a time: enough to make handing over cheap, few enough to show progress.
@@ -48,7 +50,7 @@ def apply(
     sources : sequence of Source
         Labelling functions, keywords, models …; their names must differ.
     data : table
-        A polars, pandas or Arrow table, a dict of columns, a list of str (column ``text``) or of dict; n rows.
+        A polars, pandas, Arrow or Hugging Face table, a dict of columns, a list or column of str (``text``), or a list of dict; n rows.
     classes : sequence of str, optional
         Names of the classes. By default the labels that sources declare, in the order of the sources, then the others, sorted.
     hierarchy : mapping of parent to child names, optional
@@ -158,7 +160,7 @@ def _votes(
             found[source.name] = _vote_at_once(source, frame, failures, strict, hits.get(source.name))
     groups, n = _layout(sources, found, frame.height)
     columns = {source.name: _column(found[source.name], n) for source in sources}
-    classes = _classes(sources, columns) if classes is None else tuple(classes)
+    classes = _classes(sources, columns) if classes is None else unique_names(classes, "class")
     return _assemble(sources, columns, classes, hierarchy or {}, groups, n)
 
 

@@ -6,59 +6,19 @@ room (functions, keywords, models, prompts, crowds …) is a ``Source``; write o
 
 from __future__ import annotations
 
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from steelyard.errors import SourceError
+from steelyard.sources.faults import Faults
+from steelyard.sources.preprocessors import Preprocessor
 from steelyard.sources.rows import RowBatch
 from steelyard.votes import ABSTAIN
-
-if TYPE_CHECKING:
-    from steelyard.sources.functions import Preprocessor
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How often a source failed, and its first failure in full.
-
-    Examples
-    --------
-    >>> early, late = Faults(1, 3, "KeyError: 'x'", "…"), Faults(4, 7, "ValueError: y", "…")
-    >>> (late + early.shifted(100)).first_row, (late + early).count
-    (7, 5)
-    """
-
-    count: int
-    first_row: int
-    message: str
-    traceback: str
-
-    @classmethod
-    def of(cls, error: BaseException, row: int, count: int = 1) -> Faults:
-        """Describe ``error``, which struck first at ``row`` and cost ``count`` votes."""
-        text = "".join(traceback.format_exception(error))
-        return cls(count, row, f"{type(error).__name__}: {error}", text)
-
-    @staticmethod
-    def total(parts: Iterable[Faults | None]) -> Faults | None:
-        """Add up faults, ``None`` standing for none."""
-        faults = [part for part in parts if part is not None]
-        return sum(faults[1:], start=faults[0]) if faults else None
-
-    def shifted(self, rows: int) -> Faults:
-        """Return the same faults, counted from a table that begins ``rows`` rows earlier."""
-        return replace(self, first_row=self.first_row + rows)
-
-    def __add__(self, other: Faults) -> Faults:
-        first = self if self.first_row <= other.first_row else other
-        return replace(first, count=self.count + other.count)
 
 
 @dataclass(frozen=True)
@@ -184,6 +144,23 @@ class RowSource(Source):
     @abstractmethod
     def vote_rows(self, rows: RowBatch, skip: frozenset[int] = frozenset()) -> SourceVotes:
         """Vote for every row whose position is not in ``skip``, abstaining on the others; messages count from ``rows.first_row``."""
+
+
+def label_names(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels that source ``name`` is said to emit; one string is a mistake, not a list of letters.
+
+    Examples
+    --------
+    >>> label_names("asks", ["SPAM", "HAM"])
+    ('SPAM', 'HAM')
+    """
+    if isinstance(labels, str):
+        raise SourceError(f"source {name!r}: labels is the single string {labels!r}; give a list, as in labels=[{labels!r}]")
+    names = tuple(labels)
+    for label in names:
+        if not isinstance(label, str) or not label:
+            raise SourceError(f"source {name!r} has the label {label!r}; a label is the name of a class")
+    return names
 
 
 def check_columns(name: str, needs: Sequence[str], columns: Sequence[str]) -> None:

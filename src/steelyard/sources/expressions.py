@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from steelyard.errors import SourceError
-from steelyard.sources.base import Source, SourceVotes, check_columns
+from steelyard.sources.base import Source, SourceVotes, check_columns, label_names
 
 # A regular expression of more words is searched no faster than their Aho-Corasick automaton, and may outgrow its size limit.
 _MOST_ALTERNATIVES = 100
@@ -30,7 +30,7 @@ class ExpressionSource(Source):
     def __init__(self, condition: pl.Expr, *, label: str, name: str, named_by_default: bool = False) -> None:
         self.condition, self.label, self.name = condition, label, name
         self.named_by_default = named_by_default
-        self.labels = (label,)
+        self.labels = label_names(name, (label,))
         self.needs = tuple(condition.meta.root_names())
 
     def vote(self, batch: pl.DataFrame) -> SourceVotes:
@@ -96,7 +96,7 @@ def keywords(
     Raises
     ------
     SourceError
-        When there is no word, or an empty one.
+        When there is no word, or one that is empty or no text.
 
     Examples
     --------
@@ -105,9 +105,9 @@ def keywords(
     ('keywords_subscribe_check_out', [0, -1])
     """
     words = [words] if isinstance(words, str) else list(words)
-    made_up, name = name is None, name or _name("keywords", *words[:3])
-    if not words or not all(words):
-        raise SourceError(f"source {name!r} needs at least one word, and none may be empty")
+    made_up, name = name is None, name or _name("keywords", *map(str, words[:3]))
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise SourceError(f"source {name!r} needs at least one word, and each must be a text that is not empty")
     text = pl.col(on)
     if not case_sensitive:
         # Lower-casing is what many rules on one column share; a search that folds case as it goes is done for each anew.

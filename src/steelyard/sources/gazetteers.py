@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steelyard.errors import SourceError
-from steelyard.sources.base import Source, SourceVotes, check_columns
+from steelyard.sources.base import Source, SourceVotes, check_columns, label_names
 from steelyard.sources.spans import Outside, bio_tags, check_outside, outside_code, paint
 from steelyard.votes import ABSTAIN
 
@@ -76,7 +76,10 @@ class Gazetteer(Source):
         name: str = "gazetteer",
     ) -> None:
         self.name, self.on, self.case_sensitive, self.outside = name, on, case_sensitive, check_outside(name, outside)
-        self.entity_labels = tuple(entries)
+        if not isinstance(entries, Mapping):
+            raise SourceError(f"source {name!r} needs names by label, as in {{'DRUG': ['aspirin', 'ibuprofen']}}, not {entries!r:.60}")
+        entries = {label: [names] if isinstance(names, str) else names for label, names in entries.items()}
+        self.entity_labels = label_names(name, entries)
         self.needs = (on,)
         listed = [(code, phrase) for code, phrases in enumerate(entries.values()) for phrase in phrases]
         spellings = [

@@ -64,6 +64,10 @@ class ModelSource(Source):
         self.name = name
         self.on = (on,) if isinstance(on, str) else tuple(on)
         self.needs = self.on + ((gold,) if isinstance(gold, str) else ())
+        if not (gold is None or isinstance(gold, str) or (isinstance(gold, tuple) and len(gold) == 2)):
+            raise SourceError(
+                f"source '{name}': gold is the name of a column, null where unknown, or a pair (inputs, labels), not {gold!r:.60}"
+            )
         self.gold = gold
         self.renaming = {str(old): new for old, new in labels.items()} if isinstance(labels, Mapping) else {}
         names = tuple(dict.fromkeys(labels.values() if isinstance(labels, Mapping) else labels or ()))

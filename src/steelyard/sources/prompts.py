@@ -23,7 +23,8 @@ from scipy.special import softmax
 
 from steelyard.errors import SourceError
 from steelyard.sources.answers import label_in_json, mentioned
-from steelyard.sources.base import Faults, Source, SourceVotes, check_columns
+from steelyard.sources.base import Source, SourceVotes, check_columns
+from steelyard.sources.faults import Faults
 from steelyard.sources.prompt_backends import Answer, Backend, BackendError, Request
 from steelyard.sources.response_cache import ResponseCache, response_key
 from steelyard.sources.tables import as_table

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import SourceError
-from steelyard.sources.base import Faults
+from steelyard.sources.faults import Faults
 from steelyard.sources.prompts import PromptSource
 from steelyard.sources.tables import as_table
 from steelyard.votes import ABSTAIN, Votes

@@ -17,7 +17,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from steelyard.errors import SourceError, VotesError
-from steelyard.sources.base import Faults, RowSource, Source, SourceVotes, check_columns
+from steelyard.sources.base import RowSource, Source, SourceVotes, check_columns, label_names
+from steelyard.sources.faults import Faults
 from steelyard.sources.rows import MissingColumn, RowBatch
 from steelyard.votes import ABSTAIN
 
@@ -198,7 +199,7 @@ class SpanSource(RowSource):
         outside: Outside = "abstain",
     ) -> None:
         self.function, self.name, self.on, self.outside = function, name, on, check_outside(name, outside)
-        self.span_labels = None if labels is None else tuple(labels)
+        self.span_labels = None if labels is None else label_names(name, labels)
         self.labels = None if labels is None else bio_tags(labels)
         self.needs = (on,)
 

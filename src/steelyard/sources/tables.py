@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from steelyard.errors import DataError
@@ -16,7 +17,8 @@ def as_table(data: Any) -> pl.DataFrame:
     Parameters
     ----------
     data : table, mapping or sequence
-        A polars, pandas or Arrow table, a mapping of columns, a sequence of str (the column ``text``), or a sequence of mappings (rows).
+        A polars, pandas, Arrow or Hugging Face table, a mapping of columns, a sequence or column of str or None (``text`` where it has no
+        name), or a sequence of mappings (rows).
 
     Raises
     ------
@@ -46,11 +48,17 @@ def _table(data: Any) -> pl.DataFrame:
         return data.to_frame() if data.name else data.to_frame("text")
     if isinstance(data, Mapping):
         return pl.DataFrame(dict(data))
+    if isinstance(data, np.ndarray) and data.ndim == 1:
+        return _table(data.tolist())
+    if getattr(data, "ndim", 2) == 1:  # one column of a pandas table
+        return _table(pl.Series("" if data.name is None else str(data.name), data))
+    if hasattr(data, "to_polars"):  # Hugging Face
+        return _table(data.to_polars())
     if hasattr(data, "__arrow_c_stream__"):  # pandas, pyarrow, duckdb and every other table of the Arrow world
         table = pl.from_arrow(data) if "pyarrow" in type(data).__module__ else pl.DataFrame(data)
         return table if isinstance(table, pl.DataFrame) else table.to_frame("text")
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-        if all(isinstance(item, str) for item in data):
+        if all(isinstance(item, str | None) for item in data):
             return pl.DataFrame({"text": list(data)}, schema={"text": pl.String})
         if all(isinstance(item, Mapping) for item in data):
             return pl.DataFrame([dict(item) for item in data], infer_schema_length=None)

@@ -146,6 +146,8 @@ class PrototypeSource(Source):
             raise SourceError(f"source '{name}': a precision is calibrated on a gold column; give both or neither")
         self.name = name
         self.labels: tuple[str, ...] = ensemble.labels
+        if len(self.labels) < 2:
+            raise SourceError(f"source '{name}': every text is nearest to {self.labels[0]!r}, the only class; give at least two")
         self.needs = (on,) if gold is None else (on, gold)
         self.on = on
         self.coverage = coverage

@@ -144,11 +144,9 @@ def _positions(length: int, targets: Targets, student: str) -> NDArray[np.int64]
 
 
 def _is_list_of_texts(data: Any) -> bool:
-    if isinstance(data, np.ndarray):
-        return data.ndim == 1
-    if isinstance(data, pl.Series):
+    if isinstance(data, pl.Series) or getattr(data, "ndim", 0) == 1:  # NumPy, pandas
         return True
-    return isinstance(data, Sequence) and (len(data) == 0 or isinstance(data[0], str))
+    return isinstance(data, Sequence) and not isinstance(data, str) and (len(data) == 0 or not isinstance(data[0], Mapping))
 
 
 def column_of(data: Any, name: str) -> Any:

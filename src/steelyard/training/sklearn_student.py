@@ -164,7 +164,10 @@ def _fit_soft(pipeline: Pipeline, x: Any, used: TrainingRows) -> Pipeline:
     except TrainingError:
         raise
     except ValueError as error:
-        raise TrainingError(f"SklearnStudent: {type(classifier).__name__} refused the data: {error}") from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        if isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and (lost := int((~np.isfinite(x)).any(axis=1).sum())):
+            reason += f"; {lost} rows hold NaN or infinity: fill them or leave them out"
+        raise TrainingError(f"SklearnStudent: {type(classifier).__name__} refused the data: {reason}") from error
     return Pipeline([*first, (name, classifier)])
 
 
